@@ -1,0 +1,102 @@
+#define _DEFAULT_SOURCE /* madvise */
+#include "base/device.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
+
+static coc_status host_alloc(const coc_device *device, size_t bytes, void **memory)
+{
+    const size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
+
+    (void)device;
+    *memory = NULL;
+    bytes = (bytes + alignment - 1) / alignment * alignment;
+    if (posix_memalign(memory, alignment, bytes > 0 ? bytes : alignment) != 0) {
+        *memory = NULL;
+        return COC_FAIL(COC_ERR_MEMORY,
+                        "no memory for %.1f MB; lower train.batch or the model's width",
+                        1e-6 * (double)bytes);
+    }
+    /* a refusal only costs speed */
+    if (bytes >= HUGE_PAGE) (void)madvise(*memory, bytes, MADV_HUGEPAGE);
+    return COC_OK;
+}
+
+static void host_release(const coc_device *device, void *memory)
+{
+    (void)device;
+    free(memory);
+}
+
+static coc_status host_copy(const coc_device *device, void *to, const void *from, size_t bytes,
+                            coc_stream *stream)
+{
+    (void)device;
+    (void)stream;
+    memcpy(to, from, bytes);
+    return COC_OK;
+}
+
+static coc_status host_zero(const coc_device *device, void *memory, size_t bytes,
+                            coc_stream *stream)
+{
+    (void)device;
+    (void)stream;
+    memset(memory, 0, bytes);
+    return COC_OK;
+}
+
+static coc_status host_wait(const coc_device *device, coc_stream *stream)
+{
+    (void)device;
+    (void)stream;
+    return COC_OK;
+}
+
+const coc_device *coc_device_host(void)
+{
+    static const coc_device host = {.name = "host",
+                                    .side = COC_HOST,
+                                    .alloc = host_alloc,
+                                    .release = host_release,
+                                    .copy = host_copy,
+                                    .zero = host_zero,
+                                    .wait = host_wait};
+
+    return &host;
+}
+
+coc_status coc_arena_create(coc_arena *arena, const coc_device *device, size_t bytes)
+{
+    void *memory;
+
+    *arena = (coc_arena){.device = device, .bytes = bytes};
+    COC_TRY(device->alloc(device, bytes, &memory));
+    arena->memory = memory;
+    return COC_OK;
+}
+
+void coc_arena_destroy(coc_arena *arena)
+{
+    if (arena->memory != NULL) arena->device->release(arena->device, arena->memory);
+    *arena = (coc_arena){0};
+}
+
+void *coc_arena_take(coc_arena *arena, int64_t count, size_t size)
+{
+    const size_t start = arena->used;
+    const size_t bytes = ((size_t)count * size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+
+    arena->used += bytes;
+    if (arena->memory == NULL) return NULL;
+    if (arena->used > arena->bytes) {
+        fprintf(stderr, "internal error: an arena of %zu bytes was asked for %zu\n", arena->bytes,
+                arena->used);
+        abort(); /* the two layout runs differ: no caller could go on */
+    }
+    return arena->memory + start;
+}

@@ -1,0 +1,57 @@
+/* base/device.h - where tensors live: memory and streams of the host or of an accelerator.
+ *
+ * Backends (model/ops.h, preprocess/features.h) and communicators (comm/comm.h) take their memory
+ * from a coc_device and name the side of every pointer. On the host a stream is NULL and every call
+ * has finished when it returns.
+ */
+#ifndef COC_BASE_DEVICE_H
+#define COC_BASE_DEVICE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef enum { COC_HOST, COC_ACCELERATOR } coc_side;
+typedef struct coc_stream coc_stream; /* opaque; NULL: the host, or the device's default stream */
+typedef struct coc_device coc_device;
+
+struct coc_device {
+    const char *name;
+    coc_side side;
+    /* Memory aligned to 64 bytes or more, not initialised. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE.
+     */
+    coc_status (*alloc)(const coc_device *device, size_t bytes, void **memory);
+    void (*release)(const coc_device *device, void *memory); /* takes NULL */
+    /* Copies between any two sides of this device and the host, in stream order. */
+    coc_status (*copy)(const coc_device *device, void *to, const void *from, size_t bytes,
+                       coc_stream *stream);
+    coc_status (*zero)(const coc_device *device, void *memory, size_t bytes, coc_stream *stream);
+    /* Wait until the stream has done everything; reports what failed on it. */
+    coc_status (*wait)(const coc_device *device, coc_stream *stream);
+};
+
+/* The host. Big blocks ask for huge pages; pages are touched first by whoever writes them first. */
+const coc_device *coc_device_host(void);
+
+/* One allocation, cut into aligned pieces. The same layout function is run twice: first on an arena
+ * without memory, which only counts, then on one that has what was counted:
+ *
+ *     coc_arena arena = {0};
+ *     layout(&arena, net);                                   pieces are NULL, arena.used grows
+ *     COC_TRY(coc_arena_create(&arena, device, arena.used));
+ *     layout(&arena, net);                                   pieces are real
+ */
+typedef struct {
+    const coc_device *device;
+    char *memory; /* NULL while counting */
+    size_t bytes, used;
+} coc_arena;
+
+coc_status coc_arena_create(coc_arena *arena, const coc_device *device, size_t bytes);
+void coc_arena_destroy(coc_arena *arena);
+/* The next piece, 64-byte aligned; NULL while counting. Taking more than was counted is a fault of
+ * the program and ends in a message at once. */
+void *coc_arena_take(coc_arena *arena, int64_t count, size_t size);
+
+#endif

@@ -1,0 +1,56 @@
+/* base/file.h - files and folders: whole or not at all. Nothing here is collective. */
+#ifndef COC_BASE_FILE_H
+#define COC_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/status.h"
+
+bool coc_file_exists(const char *path); /* anything under that name */
+bool coc_is_folder(const char *path);
+int64_t coc_file_bytes(const char *path); /* -1 when there is no such file */
+
+/* Create a folder and its parents; an existing folder is fine. Errors: COC_ERR_IO. */
+coc_status coc_make_folders(const char *path);
+
+/* A file that appears under its name only when it is complete:
+ *
+ *     coc_new_file_path(path, temporary)      a name beside it: ".<name>.partial-<host>-<pid>"
+ *     ... write to `temporary` with any library ...
+ *     coc_file_publish(temporary, path)       fsync, rename, fsync of the folder
+ *
+ * coc_file_discard removes a temporary (also one that does not exist). A crash leaves a
+ * ".partial-" file; coc_remove_partials deletes those in a folder that are for `path`. */
+enum { COC_PATH_BYTES = 4096 };
+coc_status coc_new_file_path(const char *path, char temporary[COC_PATH_BYTES]);
+coc_status coc_file_publish(const char *temporary, const char *path);
+void coc_file_discard(const char *temporary);
+void coc_remove_partials(const char *path);
+
+/* Write a small file in one go, in the way above. Errors: COC_ERR_IO (names the path). */
+coc_status coc_file_write(const char *path, const void *bytes, size_t count);
+
+/* Read a whole file; one zero byte is appended that does not count. *bytes is the caller's, freed
+ * with free(); NULL after a failure. Refuses files over `limit` bytes. Errors: COC_ERR_IO,
+ * COC_ERR_INPUT (over the limit), COC_ERR_MEMORY. */
+coc_status coc_file_read(const char *path, int64_t limit, char **bytes, size_t *count);
+
+/* Names in a folder ("." and ".." left out), sorted bytewise; the list is the caller's. */
+typedef struct {
+    char **name;
+    int64_t count;
+} coc_names;
+coc_status coc_list_folder(const char *path, coc_names *names);
+void coc_names_free(coc_names *names);
+
+/* XXH3-64 of a range of memory, and of a whole file. */
+uint64_t coc_hash(const void *bytes, size_t count);
+coc_status coc_hash_file(const char *path, uint64_t *hash);
+
+/* "folder/name" into out; COC_ERR_USAGE when it would not fit. */
+coc_status coc_path_join(char out[COC_PATH_BYTES], const char *folder, const char *name);
+
+#endif

@@ -1,0 +1,123 @@
+/* comm/comm.h - ranks: collectives behind one table, started and waited for, never for ever.
+ *
+ * A communicator is a table of functions plus its state. `mpi` moves host memory (one process is
+ * size 1 and needs no launcher); `nccl` will move device memory and is started over MPI. Every
+ * collective is started (gives a handle) and waited for; the helpers below do both. Reductions are
+ * sums. Counts may differ between ranks, and may be 0.
+ *
+ * While it waits, a rank polls. After `deadline` seconds it asks all others over a side channel
+ * where they are; who does not answer, or is behind, is named with host, step and collective in one
+ * line, and the job ends. So a hang anywhere becomes a message.
+ */
+#ifndef COC_COMM_COMM_H
+#define COC_COMM_COMM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/device.h"
+#include "base/status.h"
+#include "configs/settings.h"
+
+typedef enum { COC_BYTE, COC_INT32, COC_INT64, COC_FLOAT, COC_DOUBLE } coc_type;
+size_t coc_type_bytes(coc_type type);
+
+typedef struct coc_comm coc_comm;
+typedef struct coc_request coc_request; /* a started collective; freed by wait */
+
+/* All entries are required. "Collective" means: every rank of the communicator calls it, in the
+ * same order. `what` is a literal that names the collective in messages. Buffers stay untouched by
+ * the caller until wait has returned. */
+typedef struct {
+    const char *name;
+    coc_side side; /* where buffers live */
+
+    /* recv [sum counts] = everybody's send [counts[rank]], in rank order. counts [size].
+     * Collective. */
+    coc_status (*start_all_gather)(coc_comm *comm, const char *what, const void *send, void *recv,
+                                   const int64_t *counts, coc_type type, coc_stream *stream,
+                                   coc_request **request);
+    /* recv [counts[rank]] = this rank's part of the sum over ranks of send [sum counts].
+     * Collective. */
+    coc_status (*start_reduce_scatter)(coc_comm *comm, const char *what, const void *send,
+                                       void *recv, const int64_t *counts, coc_type type,
+                                       coc_stream *stream, coc_request **request);
+    /* buffer [count] = sum over ranks, in place. Collective. */
+    coc_status (*start_all_reduce)(coc_comm *comm, const char *what, void *buffer, int64_t count,
+                                   coc_type type, coc_stream *stream, coc_request **request);
+    /* buffer [count] of rank root to all. Collective. */
+    coc_status (*start_broadcast)(coc_comm *comm, const char *what, void *buffer, int64_t count,
+                                  coc_type type, int root, coc_stream *stream,
+                                  coc_request **request);
+    /* Finish a started collective; *request becomes NULL, also after a failure. NULL is fine.
+     * Errors: COC_ERR_RANKS with the line described above. */
+    coc_status (*wait)(coc_comm *comm, coc_request **request);
+    /* A communicator of the ranks first .. last of this one; only they call it. Collective over
+     * them. Ended by coc_comm_destroy before its parent. */
+    coc_status (*subgroup)(coc_comm *comm, int first, int last, coc_comm **sub);
+    void (*destroy)(coc_comm *comm);
+} coc_comm_ops;
+
+struct coc_comm {
+    const coc_comm_ops *ops;
+    int rank, size;             /* in this communicator */
+    int local_rank, local_size; /* among the ranks on this machine; picks the GPU */
+    char host[64];
+    double deadline;  /* seconds */
+    int64_t step;     /* set by the training loop; only for messages */
+    uint64_t started; /* collectives started so far, the progress word of the watchdog */
+    void *impl;
+};
+
+/* Start the ranks: MPI_Init_thread, errors returned, the world communicator. Refuses a Slurm step
+ * of several tasks (SLURM_STEP_NUM_TASKS > 1) in which MPI sees a world of one rank: without that
+ * the program would run N times over. Verifies order and sums of the collectives once on a small
+ * pattern. Collective over all processes; once a process. Errors: COC_ERR_RANKS. */
+coc_status coc_comm_start(const coc_comm_settings *settings, coc_comm **world);
+
+/* A communicator of size 1 for commands that never start MPI. */
+coc_status coc_comm_self(coc_comm **comm);
+
+void coc_comm_destroy(coc_comm **comm); /* takes NULL; leaves *comm NULL */
+
+/* End MPI, if it was started. Collective over all processes. */
+void coc_comm_finish(void);
+
+/* Whether MPI runs with more than this process. */
+bool coc_comm_is_parallel(void);
+
+/* End all ranks at once with one line on standard error (rank, host, place, what, what to do),
+ * taken from this thread's last error; does not return. Only main() and the watchdog call it. A
+ * status of COC_ERR_ELSEWHERE prints nothing. */
+void coc_comm_abort(coc_comm *comm, coc_status status) __attribute__((noreturn));
+
+/* Start and wait: the blocking forms. Host or device memory as ops->side says. Collective. */
+coc_status coc_all_gather(coc_comm *comm, const char *what, const void *send, void *recv,
+                          const int64_t *counts, coc_type type);
+coc_status coc_reduce_scatter(coc_comm *comm, const char *what, const void *send, void *recv,
+                              const int64_t *counts, coc_type type);
+coc_status coc_all_reduce(coc_comm *comm, const char *what, void *buffer, int64_t count,
+                          coc_type type);
+coc_status coc_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t count,
+                         coc_type type, int root);
+coc_status coc_barrier(coc_comm *comm, const char *what);
+
+/* Where ranks can differ (files, memory, settings) all call this before the next collective: if any
+ * rank failed, every rank gets a failure. The lowest failing rank keeps its own status and text,
+ * with its rank and host in front; the others get COC_ERR_ELSEWHERE. Collective. */
+coc_status coc_comm_agree(coc_comm *comm, const char *what, coc_status status);
+
+/* Whether a flag is set on any rank. Collective. */
+coc_status coc_comm_any(coc_comm *comm, const char *what, bool flag, bool *any);
+
+/* This rank's share of n things in rank order: [*first, *first + return value). Sizes differ by at
+ * most one, larger shares first. counts [size], if not NULL, gets everybody's. */
+int64_t coc_share(int64_t n, int size, int rank, int64_t *first);
+void coc_shares(int64_t n, int size, int64_t *counts);
+
+/* SIGTERM, SIGINT and SIGUSR1 set a flag and do nothing else; a second SIGINT ends the process. */
+void coc_stop_install(void);
+bool coc_stop_requested(void);
+void coc_stop_request(void); /* for tests and for a time limit */
+
+#endif

@@ -1,0 +1,121 @@
+/* configs/settings.h - every setting of the program, in one struct and one table.
+ *
+ * The table (configs/settings.c) drives everything that knows of settings: parsing a YAML file and
+ * `--set section.key=value`, range checks, `cocola help settings`, docs/settings.md,
+ * RUN/config.yaml and the copy in each checkpoint. Modules take the section they need. The defaults
+ * are the published ones (spec: papers/cocola); what a value means is said in the table's help
+ * text.
+ */
+#ifndef COC_CONFIGS_SETTINGS_H
+#define COC_CONFIGS_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum { COC_SETTING_TEXT = 1024 };
+
+typedef enum { COC_FEATURES_HPS, COC_FEATURES_MEL } coc_feature_kind;
+typedef enum { COC_CHANNELS_PAIR, COC_CHANNELS_STEP, COC_CHANNELS_BOTH } coc_channel_mode;
+typedef enum { COC_WINDOWS_GRID, COC_WINDOWS_RANDOM } coc_window_mode;
+typedef enum { COC_SIMILARITY_NORMAL, COC_SIMILARITY_IDENTITY } coc_similarity_init;
+typedef enum { COC_SCHEDULE_CONSTANT, COC_SCHEDULE_COSINE } coc_schedule;
+
+typedef struct {
+    char train[COC_SETTING_TEXT]; /* data.train: a store */
+    char valid[COC_SETTING_TEXT]; /* data.valid: a store; empty: data.train's validation split */
+    coc_feature_kind features;
+    coc_channel_mode channel_mode;
+    coc_window_mode windows;
+    double overlap;   /* r: windows of a track overlap at most by this share; 0.5 */
+    double noise;     /* sigma of the noise on the positives' waveform; 1e-3 of full scale */
+    bool submixtures; /* false: one stem each (published generate_submixtures) */
+    int threads;      /* threads that read, mix and compute features; 0: OMP_NUM_THREADS */
+    int prefetch;     /* batches made ahead; 0: none, in the step's own thread */
+} coc_data_settings;
+
+typedef struct {
+    char backend[32]; /* model.backend: ref, cpu */
+    char profile[32]; /* model.profile: cocola-hps, cocola-mel; empty: from data.features */
+    double width, depth;
+    coc_similarity_init similarity_init;
+    double similarity_scale; /* std of W, or the factor of the identity */
+    double bn_momentum;
+    int64_t bn_group; /* pairs that share batch statistics; 0: the batch */
+    double dropout, stochastic_depth;
+    int threads; /* of the encoder; 0: OMP_NUM_THREADS */
+} coc_model_settings;
+
+typedef struct {
+    int64_t batch; /* global pairs K */
+    int64_t steps; /* 0: from minutes */
+    double minutes;
+    int64_t seed;
+    int64_t log_every, checkpoint_every,
+        valid_every;     /* steps; 0: never (the last is always saved) */
+    int64_t valid_pairs; /* pairs of a validation; 0: all */
+    double learning_rate;
+    int64_t warmup; /* steps */
+    coc_schedule schedule;
+    double clip; /* largest norm of the flat gradient; 0: off */
+    double weight_decay;
+    char init[COC_SETTING_TEXT]; /* a checkpoint whose weights to start from */
+    int64_t keep;                /* best checkpoints kept; 5 */
+} coc_train_settings;
+
+typedef struct {
+    int64_t bn_reestimate; /* clips over which running statistics are measured anew before a
+                              validation or a saved checkpoint; 0: off */
+    int64_t batch;         /* clips embedded at a time by evaluation, score */
+    int64_t orders;        /* shuffled orders whose accuracies are averaged */
+    int64_t bootstrap;     /* resamplings for the interval */
+    int64_t seed;
+} coc_eval_settings;
+
+typedef struct {
+    char backend[32]; /* comm.backend: mpi */
+    double deadline;  /* seconds that a rank waits for the others before it names who is late */
+} coc_comm_settings;
+
+typedef struct {
+    coc_data_settings data;
+    coc_model_settings model;
+    coc_train_settings train;
+    coc_eval_settings eval;
+    coc_comm_settings comm;
+} coc_settings;
+
+/* All defaults. */
+void coc_settings_default(coc_settings *settings);
+
+/* Read a YAML file of the form `section: {key: value}` over what is already there. Unknown or
+ * repeated keys (with the nearest known name), wrong types and values out of range are refused with
+ * file:line:column. Errors: COC_ERR_IO, COC_ERR_SETTING. */
+coc_status coc_settings_read_file(coc_settings *settings, const char *path);
+
+/* The same from text; `name` stands for the file in messages. */
+coc_status coc_settings_read_text(coc_settings *settings, const char *text, const char *name);
+
+/* One "section.key=value" from the command line. Errors: COC_ERR_SETTING. */
+coc_status coc_settings_set(coc_settings *settings, const char *assignment);
+
+/* Checks that need several settings at once (cosine without a number of steps, and the like). */
+coc_status coc_settings_check(const coc_settings *settings);
+
+/* All settings as YAML that reads back to the same values, with or without the help as comments.
+ * The caller frees it; NULL without memory. */
+char *coc_settings_print(const coc_settings *settings, bool with_help);
+
+/* One text a difference ("train.batch: 32 there, 64 here"), joined by newlines, over the keys that
+ * change what a run computes; keys that may change on continuing a run (logging, threads, places)
+ * are left out. "" when there is none. The caller frees it. */
+char *coc_settings_differences(const coc_settings *there, const coc_settings *here);
+
+/* docs/settings.md and `cocola help settings`, from the table. The caller frees it. */
+char *coc_settings_document(bool markdown);
+
+/* The known word nearest to `word` among count (edit distance), or NULL when none is near. */
+const char *coc_nearest_word(const char *word, const char *const *words, int count);
+
+#endif

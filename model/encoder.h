@@ -1,0 +1,77 @@
+/* model/encoder.h - features of clips -> embeddings, and back.
+ *
+ *     h = tanh(LayerNorm(projection(dropout(pool(head(blocks(stem(x))))))))     (spec 3)
+ *
+ * One arena holds everything; a step allocates nothing. Batch norm works on groups of clips that
+ * may span ranks (coc_groups); in training the sums of such a group are reduced among its ranks.
+ */
+#ifndef COC_MODEL_ENCODER_H
+#define COC_MODEL_ENCODER_H
+
+#include "comm/comm.h"
+#include "model/ops.h"
+#include "model/params.h"
+
+/* Batch-norm groups as one rank sees them. Groups are numbered from 0 among those this rank has
+ * clips of; with several ranks, group i of the run holds pairs i * size .. and its clips lie on
+ * consecutive ranks. */
+typedef struct {
+    int count;        /* groups this rank has clips of, >= 1 */
+    int64_t total;    /* groups of all ranks */
+    int64_t *clips;   /* [count] clips of the group on all ranks */
+    int32_t *owned;   /* [count] 1 if this rank holds the group's first clip: each is owned once */
+    coc_comm **comm;  /* [count] the group's ranks, or NULL when it lies on this rank alone */
+    int32_t *of_clip; /* [2B] group of every local clip: anchors, then positives */
+} coc_groups;
+
+/* The groups of local pairs first .. first + pairs - 1 of `batch` global pairs, `size` pairs a
+ * group (0: one group). batch is a multiple of size. Collective over comm (makes subgroups).
+ * Errors: COC_ERR_SETTING, COC_ERR_RANKS, COC_ERR_MEMORY. */
+coc_status coc_groups_create(coc_comm *comm, int64_t batch, int64_t size, coc_groups **groups);
+void coc_groups_destroy(coc_groups **groups);
+
+/* What a training forward reads; everything in the backend's memory, borrowed until backward. */
+typedef struct {
+    int64_t n;           /* clips */
+    const real *x;       /* [n][C][F][T] */
+    const real *keep;    /* [n][C] 0 or 1: channel modes; NULL: all kept */
+    const real *dropout; /* [n][head channels] 0 or 1/(1-p); NULL: none */
+    const real *depth;   /* [blocks][n] 0 or 1/(1-p) of blocks with a skip; NULL: none */
+} coc_encoder_input;
+
+typedef struct coc_encoder coc_encoder;
+
+/* Room for `clips` clips in one call; training adds what backward needs. Borrows network and
+ * backend. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE. */
+coc_status coc_encoder_create(coc_backend *backend, const coc_network *network, int64_t clips,
+                              bool training, coc_encoder **encoder);
+void coc_encoder_destroy(coc_encoder **encoder);
+size_t coc_encoder_bytes(const coc_encoder *encoder);
+
+/* h [n][embedding]. Batch statistics over groups; the statistics for the running ones are kept
+ * until coc_encoder_update_running. Collective over the ranks of each shared group. Errors:
+ * COC_ERR_RANKS. */
+coc_status coc_encoder_forward(coc_encoder *encoder, const coc_params *params,
+                               const coc_groups *groups, const coc_encoder_input *input, real *h);
+
+/* Gradients of all encoder weights are added to params->grad. `ready`, if not NULL, is called as
+ * weights become final: all gradients at offsets >= first are complete (on this rank). */
+typedef coc_status (*coc_gradient_ready)(void *context, int64_t first);
+coc_status coc_encoder_backward(coc_encoder *encoder, coc_params *params, const coc_groups *groups,
+                                const coc_encoder_input *input, const real *dh,
+                                coc_gradient_ready ready, void *context);
+
+/* params->running and ->batches after a training forward: the mean over all groups of all ranks.
+ * momentum 1 with several calls and `weight` re-estimates: see train/evaluate.c. Collective. */
+coc_status coc_encoder_update_running(coc_encoder *encoder, coc_params *params,
+                                      const coc_groups *groups, coc_comm *comm, double momentum);
+
+/* Evaluation mode: running statistics, no dropout, no stochastic depth. Not collective. */
+coc_status coc_encoder_embed(coc_encoder *encoder, const coc_params *params, int64_t n,
+                             const real *x, const real *keep, real *h);
+
+/* For tests: the raw memory of clip 0 after the stem's norm (block -1) or a block's output, NHWC.
+ */
+const real *coc_encoder_block_output(const coc_encoder *encoder, int block);
+
+#endif

@@ -1,0 +1,47 @@
+/* model/similarity.h - sim(h1, h2) = h1' W h2 and its contrastive loss over all ranks' columns.
+ *
+ *     P_r = H2_r W'                       here, before sharing: half the traffic of sharing both
+ *     P   = all-gather of P_r             [K][d], with every column's track
+ *     rows of S = A P', softmax, loss, dA, dP   (ops->contrast, blocks of rows)
+ *     dP_r = reduce-scatter SUM of dP
+ *     dH2 = dP_r W,  dW += dP_r' H2_r
+ *
+ * The divisor is the global K on every rank and all reductions are sums, so W and the encoder get
+ * the true gradient for any, also uneven, split of the batch. (spec 4; the published code does the
+ * same on one process.)
+ */
+#ifndef COC_MODEL_SIMILARITY_H
+#define COC_MODEL_SIMILARITY_H
+
+#include "comm/comm.h"
+#include "model/ops.h"
+#include "model/params.h"
+
+typedef struct coc_similarity coc_similarity;
+
+typedef struct {
+    double loss;       /* mean over all global rows */
+    double accuracy;   /* share of global rows that rank their own column first */
+    double columns;    /* mean number of columns that counted for a row */
+    double same_track; /* mean number of those that belong to the row's own track */
+} coc_loss;
+
+/* batch: global pairs K; this rank has coc_share(batch) rows and as many columns. */
+coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t batch, int d,
+                                 coc_similarity **similarity);
+void coc_similarity_destroy(coc_similarity **similarity);
+
+/* h1, h2 [n][d] local embeddings of anchors and of the positives dealt to this rank; label [n] the
+ * global column of each local anchor's own positive; row_track, column_track [n] host. Writes
+ * d_h1, d_h2 [n][d] and adds dW to params->grad. seconds, if not NULL, gets the time spent in
+ * communication. Collective over comm. */
+coc_status coc_similarity_loss(coc_similarity *similarity, coc_params *params, const real *h1,
+                               const real *h2, const int64_t *label, const uint64_t *row_track,
+                               const uint64_t *column_track, real *d_h1, real *d_h2, coc_loss *loss,
+                               double *seconds);
+
+/* s [n] = h1_i' W h2_i: the COCOLA Score of each pair of rows (spec 4). Not collective. */
+coc_status coc_similarity_pairs(coc_backend *backend, const coc_params *params, int64_t n,
+                                const real *h1, const real *h2, double *s);
+
+#endif

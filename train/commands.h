@@ -1,0 +1,30 @@
+/* train/commands.h - the commands of the program: one function each, in train/cmd_<name>.c. argv[0]
+ * is the command's own name. A command returns its status; only main() ends the program. */
+#ifndef COC_TRAIN_COMMANDS_H
+#define COC_TRAIN_COMMANDS_H
+
+#include <stdbool.h>
+
+#include "base/status.h"
+
+typedef struct {
+    const char *name;
+    const char *help; /* one line */
+    bool parallel;    /* runs on MPI ranks */
+    coc_status (*run)(int argc, char **argv);
+} coc_command;
+
+/* All commands; the last row has no name. */
+const coc_command *coc_commands(void);
+
+coc_status coc_cmd_render(int argc, char **argv);
+coc_status coc_cmd_preprocess(int argc, char **argv);
+coc_status coc_cmd_train(int argc, char **argv);
+coc_status coc_cmd_eval(int argc, char **argv);
+coc_status coc_cmd_score(int argc, char **argv);
+coc_status coc_cmd_import(int argc, char **argv);
+coc_status coc_cmd_export(int argc, char **argv);
+coc_status coc_cmd_bench(int argc, char **argv);
+coc_status coc_cmd_help(int argc, char **argv);
+
+#endif
