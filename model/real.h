@@ -7,10 +7,10 @@
 
 #ifdef COC_REAL_IS_DOUBLE
 typedef double real;
-enum { COC_REAL_TYPE = COC_DOUBLE };
+#define COC_REAL_TYPE COC_DOUBLE
 #else
 typedef float real;
-enum { COC_REAL_TYPE = COC_FLOAT };
+#define COC_REAL_TYPE COC_FLOAT
 #endif
 
 #endif
