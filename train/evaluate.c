@@ -1,0 +1,203 @@
+#include "train/evaluate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+
+const char *coc_mode_name(coc_mode mode)
+{
+    static const char *const names[COC_MODES] = {"both", "harmonic", "percussive"};
+
+    return names[mode];
+}
+
+void coc_mode_keep(coc_mode mode, int channels, int64_t n, real *keep)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int c = 0; c < channels; c++)
+            keep[i * channels + c] = mode == COC_MODE_BOTH || (int)mode == c + 1;
+}
+
+coc_status coc_mode_parse(const char *text, int channels, coc_mode modes[COC_MODES], int *count)
+{
+    *count = 0;
+    for (int m = 0; m < COC_MODES; m++) {
+        const bool named = strcmp(text, coc_mode_name((coc_mode)m)) == 0;
+
+        if (channels < 2 && m > 0) {
+            if (named)
+                return COC_FAIL(COC_ERR_USAGE,
+                                "--mode %s: this model has one channel and only the score 'both'",
+                                text);
+            continue;
+        }
+        if (named || strcmp(text, "all") == 0) modes[(*count)++] = (coc_mode)m;
+    }
+    if (*count == 0)
+        return COC_FAIL(COC_ERR_USAGE,
+                        "--mode: '%s' is unknown; known: both, harmonic, percussive, all", text);
+    return COC_OK;
+}
+
+void coc_embedded_free(coc_embedded *embedded)
+{
+    free(embedded->h1);
+    free(embedded->p);
+    free(embedded->track);
+    *embedded = (coc_embedded){0};
+}
+
+/* Pairs embedded at a time, and what that needs. */
+typedef struct {
+    int64_t pairs;
+    coc_pair *pair;
+    coc_clip_request *request;
+    float *x, *keep, *h, *p;
+} chunk;
+
+static void chunk_free(const coc_embedder *e, chunk *c)
+{
+    const coc_device *device = e->backend->device;
+
+    free(c->pair);
+    free(c->request);
+    free(c->x);
+    free(c->keep);
+    device->release(device, c->h);
+    device->release(device, c->p);
+}
+
+static coc_status chunk_create(const coc_embedder *e, chunk *c)
+{
+    const coc_network *network = e->params->network;
+    const coc_device *device = e->backend->device;
+    const int64_t clips = 2 * c->pairs;
+    const size_t row = (size_t)network->embedding * sizeof(float);
+    void *h = NULL, *p = NULL;
+    coc_status status;
+
+    COC_TRY(coc_alloc(clips, sizeof *c->pair, &c->pair));
+    COC_TRY(coc_alloc(clips, sizeof *c->request, &c->request));
+    COC_TRY(coc_alloc(clips * network->channels * network->bands * network->frames, sizeof *c->x,
+                      &c->x));
+    COC_TRY(coc_alloc(clips * network->channels, sizeof *c->keep, &c->keep));
+    status = device->alloc(device, (size_t)clips * row, &h);
+    if (status == COC_OK) status = device->alloc(device, (size_t)c->pairs * row, &p);
+    c->h = h;
+    c->p = p;
+    return status;
+}
+
+/* Embed n pairs whose windows are given; rows go to h1, p [n][d]. */
+static coc_status embed_chunk(const coc_embedder *e, const coc_sampler *sampler, chunk *c,
+                              const int64_t *window, int64_t n, float *h1, float *p,
+                              uint64_t *track)
+{
+    const int d = e->params->network->embedding;
+    const size_t bytes = (size_t)(n * d) * sizeof(float);
+    const coc_device *device = e->backend->device;
+
+    for (int64_t i = 0; i < n; i++) {
+        coc_sampler_draw_fixed(sampler, window[i], &c->pair[i]);
+        c->request[i] = (coc_clip_request){&c->pair[i], 0, window[i], 0};
+        c->request[n + i] = (coc_clip_request){&c->pair[i], 1, window[i], 0};
+        track[i] = c->pair[i].track_id;
+    }
+    COC_TRY(coc_clips_compute(e->clips, sampler, c->request, 2 * n, c->x, NULL, NULL));
+    COC_TRY(coc_encoder_embed(e->encoder, e->params, 2 * n, c->x, c->keep, c->h));
+    e->backend->ops->linear_forward(e->backend, n, d, d, c->h + n * d,
+                                    e->params->value + e->params->at.similarity, NULL, c->p);
+    COC_TRY(e->backend->ops->finish(e->backend));
+    COC_TRY(device->copy(device, h1, c->h, bytes, NULL));
+    COC_TRY(device->copy(device, p, c->p, bytes, NULL));
+    return device->wait(device, NULL);
+}
+
+static coc_status embed_share(const coc_embedder *e, const coc_sampler *sampler, coc_mode mode,
+                              const int64_t *window, int64_t n, bool progress, coc_embedded *mine)
+{
+    chunk c = {.pairs = e->capacity / 2};
+    coc_status status = chunk_create(e, &c);
+
+    if (status == COC_OK) coc_mode_keep(mode, e->params->network->channels, 2 * c.pairs, c.keep);
+    for (int64_t i = 0; i < n && status == COC_OK; i += c.pairs) {
+        const int64_t count = n - i < c.pairs ? n - i : c.pairs;
+
+        status = embed_chunk(e, sampler, &c, window + i, count, mine->h1 + i * mine->d,
+                             mine->p + i * mine->d, mine->track + i);
+        if (progress) coc_progress_update(i + count, "pairs embedded on rank 0");
+    }
+    chunk_free(e, &c);
+    return status;
+}
+
+static coc_status embedded_create(int64_t n, int d, coc_embedded *e)
+{
+    *e = (coc_embedded){.n = n, .d = d};
+    COC_TRY(coc_alloc(n * d, sizeof *e->h1, &e->h1));
+    COC_TRY(coc_alloc(n * d, sizeof *e->p, &e->p));
+    return coc_alloc(n, sizeof *e->track, &e->track);
+}
+
+/* Everybody's rows to everybody. */
+static coc_status gather(coc_comm *comm, const coc_embedded *mine, coc_embedded *all)
+{
+    int64_t *counts, *values;
+    coc_status status;
+
+    COC_TRY(coc_alloc(2 * comm->size, sizeof *counts, &counts));
+    values = counts + comm->size;
+    coc_shares(all->n, comm->size, counts);
+    for (int r = 0; r < comm->size; r++)
+        values[r] = counts[r] * all->d;
+    status = coc_all_gather(comm, "anchors' embeddings", mine->h1, all->h1, values, COC_FLOAT);
+    if (status == COC_OK)
+        status = coc_all_gather(comm, "positives' embeddings", mine->p, all->p, values, COC_FLOAT);
+    if (status == COC_OK)
+        status = coc_all_gather(comm, "tracks", mine->track, all->track, counts, COC_INT64);
+    free(counts);
+    return status;
+}
+
+/* Which windows are evaluated: all in file order, or the first of a seeded order. */
+static coc_status choose_windows(const coc_sampler *sampler, int64_t pairs, uint64_t seed,
+                                 int64_t **window, int64_t *n)
+{
+    const int64_t windows = coc_sampler_windows(sampler);
+    const coc_rng_key key = {.seed = seed, .draw = COC_DRAW_EVAL};
+
+    *n = pairs > 0 && pairs < windows ? pairs : windows;
+    COC_TRY(coc_alloc(*n, sizeof **window, window));
+    for (int64_t i = 0; i < *n; i++)
+        (*window)[i] = *n < windows ? coc_rng_permute(&key, windows, i) : i;
+    return COC_OK;
+}
+
+coc_status coc_embed_windows(const coc_embedder *e, const coc_sampler *sampler, int64_t pairs,
+                             uint64_t seed, coc_mode mode, const char *progress,
+                             coc_embedded *embedded)
+{
+    const int d = e->params->network->embedding;
+    coc_embedded mine = {0};
+    int64_t *window = NULL, n = 0, first = 0, count = 0;
+    coc_status status;
+
+    *embedded = (coc_embedded){0};
+    status = choose_windows(sampler, pairs, seed, &window, &n);
+    count = coc_share(n, e->comm->size, e->comm->rank, &first);
+    if (status == COC_OK) status = embedded_create(n, d, embedded);
+    if (status == COC_OK) status = embedded_create(count, d, &mine);
+    if (status == COC_OK) {
+        if (progress != NULL) coc_progress_begin(progress, 0, count, 10);
+        status = embed_share(e, sampler, mode, window + first, count, progress != NULL, &mine);
+        if (progress != NULL) coc_progress_end();
+    }
+    status = coc_comm_agree(e->comm, "embedding", status);
+    if (status == COC_OK) status = gather(e->comm, &mine, embedded);
+    coc_embedded_free(&mine);
+    free(window);
+    if (status != COC_OK) coc_embedded_free(embedded);
+    return status;
+}

@@ -1,0 +1,245 @@
+#include "train/loader.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "train/clips.h"
+
+enum { MAX_AHEAD = 8 };
+
+struct coc_loader {
+    const coc_settings *settings;
+    const coc_sampler *sampler;
+    coc_clips *clips;
+    int64_t first, pairs, groups;
+    coc_pair *drawn;            /* [2n] */
+    coc_clip_request *requests; /* [2n] */
+    int64_t *dealt;             /* [K] pair that stands in each slot; NULL with one group */
+    int64_t *slot_of;           /* [K] its inverse */
+
+    int slots; /* batches in the ring: one in use, the others ahead */
+    coc_batch batch[MAX_AHEAD + 1];
+    int64_t next_made, next_used; /* steps */
+    bool threaded, quit;
+    coc_status failed;
+    char failed_text[2000], failed_place[160];
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+};
+
+unsigned coc_channel_mode_of(const coc_settings *settings, int64_t step, uint32_t pair)
+{
+    /* harmonic zeroed, percussive zeroed, both kept: with probability 1/3 each (spec 5) */
+    static const unsigned kept[3] = {2, 1, 3};
+    coc_rng_key key = {.seed = (uint64_t)settings->train.seed,
+                       .draw = COC_DRAW_MODE,
+                       .item = pair,
+                       .step = (uint32_t)step};
+    coc_rng_sequence sequence;
+
+    if (settings->data.features != COC_FEATURES_HPS ||
+        settings->data.channel_mode == COC_CHANNELS_BOTH)
+        return 3;
+    if (settings->data.channel_mode == COC_CHANNELS_STEP) key.item = 0;
+    sequence = coc_rng_sequence_begin(key);
+    return kept[coc_rng_next_below(&sequence, 3)];
+}
+
+/* Which pair's positive stands in each slot of the global batch, and the inverse. */
+static void deal_positives(coc_loader *l, int64_t step)
+{
+    const coc_rng_key key = {
+        .seed = (uint64_t)l->settings->train.seed, .draw = COC_DRAW_DEAL, .step = (uint32_t)step};
+    const int64_t batch = l->settings->train.batch;
+
+    for (int64_t slot = 0; slot < batch; slot++) {
+        l->dealt[slot] = coc_rng_permute(&key, batch, slot);
+        l->slot_of[l->dealt[slot]] = slot;
+    }
+}
+
+/* Clip i of the batch (anchors, then positives): which pair it is, and what follows from that. */
+static void describe_clip(coc_loader *l, coc_batch *b, int64_t i)
+{
+    const int view = i >= l->pairs;
+    const int64_t slot = l->first + (view ? i - l->pairs : i);
+    const int64_t pair = view && l->dealt != NULL ? l->dealt[slot] : slot;
+    const int64_t position = b->step * l->settings->train.batch + pair;
+    const unsigned kept = coc_channel_mode_of(l->settings, b->step, (uint32_t)pair);
+    const int channels = coc_feature_channels(l->settings->data.features);
+
+    coc_sampler_draw(l->sampler, position, &l->drawn[i]);
+    l->requests[i] = (coc_clip_request){&l->drawn[i], view, position,
+                                        view ? (float)l->settings->data.noise : 0.0f};
+    b->pair[i] = (uint32_t)pair;
+    b->view[i] = (uint8_t)view;
+    for (int c = 0; c < channels; c++)
+        b->keep[i * channels + c] = (float)(kept >> c & 1);
+    if (view) {
+        b->column_track[i - l->pairs] = l->drawn[i].track_id;
+    } else {
+        b->row_track[i] = l->drawn[i].track_id;
+        b->label[i] = l->dealt != NULL ? l->slot_of[pair] : pair;
+    }
+}
+
+static coc_status make_batch(coc_loader *l, int64_t step, coc_batch *b)
+{
+    b->step = step;
+    b->load_seconds = b->feature_seconds = 0;
+    if (l->dealt != NULL) deal_positives(l, step);
+    for (int64_t i = 0; i < 2 * l->pairs; i++)
+        describe_clip(l, b, i);
+    return coc_clips_compute(l->clips, l->sampler, l->requests, 2 * l->pairs, b->x,
+                             &b->load_seconds, &b->feature_seconds);
+}
+
+static void *work(void *argument)
+{
+    coc_loader *l = argument;
+    coc_status status = COC_OK;
+
+    pthread_mutex_lock(&l->lock);
+    while (!l->quit && status == COC_OK) {
+        const int64_t step = l->next_made;
+
+        if (step >= l->next_used + l->slots - 1) { /* one slot is in the step's hands */
+            pthread_cond_wait(&l->changed, &l->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&l->lock);
+        status = make_batch(l, step, &l->batch[step % l->slots]);
+        pthread_mutex_lock(&l->lock);
+        if (status == COC_OK) {
+            l->next_made++;
+        } else { /* texts are kept per thread: hand it over */
+            l->failed = status;
+            snprintf(l->failed_text, sizeof l->failed_text, "%s", coc_error_text());
+            snprintf(l->failed_place, sizeof l->failed_place, "%s", coc_error_place());
+        }
+        pthread_cond_broadcast(&l->changed);
+    }
+    pthread_mutex_unlock(&l->lock);
+    return NULL;
+}
+
+coc_status coc_loader_next(coc_loader *l, const coc_batch **batch)
+{
+    const int64_t step = l->next_used;
+    coc_batch *b = &l->batch[step % l->slots];
+
+    *batch = NULL;
+    if (!l->threaded) {
+        COC_TRY(make_batch(l, step, b));
+        l->next_used++;
+        *batch = b;
+        return COC_OK;
+    }
+    pthread_mutex_lock(&l->lock);
+    while (l->next_made <= step && l->failed == COC_OK)
+        pthread_cond_wait(&l->changed, &l->lock);
+    if (l->next_made > step) {
+        l->next_used++;
+        *batch = b;
+        pthread_cond_broadcast(&l->changed);
+    }
+    pthread_mutex_unlock(&l->lock);
+    if (*batch != NULL) return COC_OK;
+    coc_error_set(l->failed_text, l->failed_place);
+    return l->failed;
+}
+
+static coc_status create_batch(coc_batch *b, int64_t pairs, coc_feature_kind kind)
+{
+    const int64_t clips = 2 * pairs;
+
+    b->pairs = pairs;
+    COC_TRY(coc_alloc(clips * coc_clip_floats(kind), sizeof *b->x, &b->x));
+    COC_TRY(coc_alloc(clips * coc_feature_channels(kind), sizeof *b->keep, &b->keep));
+    COC_TRY(coc_alloc(pairs, sizeof *b->label, &b->label));
+    COC_TRY(coc_alloc(pairs, sizeof *b->row_track, &b->row_track));
+    COC_TRY(coc_alloc(pairs, sizeof *b->column_track, &b->column_track));
+    COC_TRY(coc_alloc(clips, sizeof *b->pair, &b->pair));
+    return coc_alloc(clips, sizeof *b->view, &b->view);
+}
+
+static coc_status create_parts(coc_loader *l)
+{
+    const coc_settings *s = l->settings;
+
+    COC_TRY(coc_clips_create(s->model.backend, s->data.features, s->data.threads, &l->clips));
+    COC_TRY(coc_alloc(2 * l->pairs, sizeof *l->drawn, &l->drawn));
+    COC_TRY(coc_alloc(2 * l->pairs, sizeof *l->requests, &l->requests));
+    if (l->groups > 1) {
+        COC_TRY(coc_alloc(s->train.batch, sizeof *l->dealt, &l->dealt));
+        COC_TRY(coc_alloc(s->train.batch, sizeof *l->slot_of, &l->slot_of));
+    }
+    for (int i = 0; i < l->slots; i++)
+        COC_TRY(create_batch(&l->batch[i], l->pairs, s->data.features));
+    if (s->data.prefetch == 0) return COC_OK;
+    if (pthread_create(&l->thread, NULL, work, l) != 0)
+        return COC_FAIL(COC_ERR_MEMORY, "the loader's thread cannot be started");
+    l->threaded = true;
+    return COC_OK;
+}
+
+coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sampler,
+                             int64_t first, int64_t pairs, int64_t groups, int64_t step,
+                             coc_loader **loader)
+{
+    const int ahead = settings->data.prefetch < MAX_AHEAD ? settings->data.prefetch : MAX_AHEAD;
+    coc_status status;
+    coc_loader *l;
+
+    COC_TRY(coc_alloc(1, sizeof *l, loader));
+    l = *loader;
+    l->settings = settings;
+    l->sampler = sampler;
+    l->first = first;
+    l->pairs = pairs;
+    l->groups = groups;
+    l->slots = ahead + 1;
+    l->next_made = l->next_used = step;
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_cond_init(&l->changed, NULL);
+    status = create_parts(l);
+    if (status != COC_OK) coc_loader_destroy(loader);
+    return status;
+}
+
+void coc_loader_destroy(coc_loader **loader)
+{
+    coc_loader *l = *loader;
+
+    if (l == NULL) return;
+    if (l->threaded) {
+        pthread_mutex_lock(&l->lock);
+        l->quit = true;
+        pthread_cond_broadcast(&l->changed);
+        pthread_mutex_unlock(&l->lock);
+        pthread_join(l->thread, NULL);
+    }
+    for (int i = 0; i < l->slots; i++) {
+        coc_batch *b = &l->batch[i];
+
+        free(b->x);
+        free(b->keep);
+        free(b->label);
+        free(b->row_track);
+        free(b->column_track);
+        free(b->pair);
+        free(b->view);
+    }
+    coc_clips_destroy(&l->clips);
+    free(l->drawn);
+    free(l->requests);
+    free(l->dealt);
+    free(l->slot_of);
+    pthread_cond_destroy(&l->changed);
+    pthread_mutex_destroy(&l->lock);
+    free(l);
+    *loader = NULL;
+}

@@ -1,0 +1,44 @@
+/* train/loader.h - the batches of a run, made ahead by a thread.
+ *
+ * Batch s holds the pairs at positions s * K .. s * K + K - 1 of the training order; rank r has the
+ * anchors of its share of them and as many positives: those that stand in its slots after dealing.
+ * With one batch-norm group a positive's slot is its pair; with several, the positives are dealt to
+ * slots by a counter-based permutation of the global batch, since a group that holds both members
+ * of a pair leaks (docs/model.md). The rank that embeds a clip draws it itself: nothing is sent.
+ */
+#ifndef COC_TRAIN_LOADER_H
+#define COC_TRAIN_LOADER_H
+
+#include "configs/settings.h"
+#include "preprocess/sampler.h"
+
+typedef struct {
+    int64_t step;
+    int64_t pairs;                      /* local, n */
+    float *x;                           /* [2n][C][F][T] features: anchors, then positives; host */
+    float *keep;                        /* [2n][C] 0 or 1: the channel mode of every clip */
+    int64_t *label;                     /* [n] global slot of each anchor's positive */
+    uint64_t *row_track, *column_track; /* [n] track of each anchor, of each positive here */
+    uint32_t *pair;                     /* [2n] global pair 0 .. K - 1 of each clip */
+    uint8_t *view;                      /* [2n] 0 or 1 */
+    double load_seconds, feature_seconds; /* that the loader spent on it */
+} coc_batch;
+
+typedef struct coc_loader coc_loader;
+
+/* Batches for pairs first .. first + pairs - 1 of `settings->train.batch`, from step on.
+ * groups: batch-norm groups in a batch; over 1 deals the positives. Starts the thread unless
+ * data.prefetch is 0. Borrows the sampler. */
+coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sampler,
+                             int64_t first, int64_t pairs, int64_t groups, int64_t step,
+                             coc_loader **loader);
+void coc_loader_destroy(coc_loader **loader);
+
+/* The next batch, borrowed until the next call. Errors: those of the store and the features, also
+ * when they happened in the thread. */
+coc_status coc_loader_next(coc_loader *loader, const coc_batch **batch);
+
+/* Channel modes: bit c says that channel c is kept. */
+unsigned coc_channel_mode_of(const coc_settings *settings, int64_t step, uint32_t pair);
+
+#endif

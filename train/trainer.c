@@ -1,0 +1,141 @@
+#include "train/trainer.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+
+static coc_status open_data(coc_trainer *t)
+{
+    const coc_data_settings *d = &t->settings.data;
+    coc_store *valid;
+
+    if (d->train[0] == '\0')
+        return COC_FAIL(COC_ERR_SETTING,
+                        "data.train: no store is named; give --set data.train=STORE (made by "
+                        "`cocola preprocess`)");
+    COC_TRY(coc_store_open(d->train, &t->store));
+    COC_TRY(
+        coc_sampler_create(t->store, COC_TRAIN, d, (uint64_t)t->settings.train.seed, &t->sampler));
+    if (d->valid[0] != '\0') COC_TRY(coc_store_open(d->valid, &t->valid_store));
+    valid = t->valid_store != NULL ? t->valid_store : t->store;
+    if (coc_sampler_create(valid, COC_VALIDATION, d, (uint64_t)t->settings.eval.seed,
+                           &t->valid_sampler) != COC_OK) {
+        if (d->valid[0] != '\0') return COC_ERR_INPUT; /* it was asked for by name */
+        t->valid_sampler = NULL;
+    }
+    return COC_OK;
+}
+
+static coc_status device_real(coc_trainer *t, int64_t count, real **out)
+{
+    void *memory;
+
+    COC_TRY(t->backend->device->alloc(t->backend->device, (size_t)count * sizeof(real), &memory));
+    *out = memory;
+    return COC_OK;
+}
+
+static coc_status create_model(coc_trainer *t)
+{
+    const coc_settings *s = &t->settings;
+    const int64_t n = 2 * t->pairs;
+    const coc_profile *profile;
+    void *sum;
+
+    COC_TRY(coc_profile_find(s->model.profile, coc_feature_channels(s->data.features), &profile));
+    if (profile->channels != coc_feature_channels(s->data.features))
+        return COC_FAIL(COC_ERR_SETTING,
+                        "model.profile: %s takes %d channels, data.features gives %d; change one",
+                        profile->name, profile->channels, coc_feature_channels(s->data.features));
+    COC_TRY(coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS, COC_FRAMES,
+                              &t->network));
+    COC_TRY(coc_backend_create(s->model.backend, s->model.threads, &t->backend));
+    COC_TRY(coc_params_create(&t->network, t->backend->device, &t->params));
+    COC_TRY(coc_params_init(t->params, &s->model, (uint64_t)s->train.seed));
+    COC_TRY(coc_encoder_create(t->backend, &t->network, n, true, &t->encoder));
+    COC_TRY(coc_clips_create(s->model.backend, s->data.features, s->data.threads, &t->clips));
+    COC_TRY(device_real(t, n * t->network.embedding, &t->h));
+    COC_TRY(device_real(t, n * t->network.embedding, &t->dh));
+    COC_TRY(device_real(t, n * t->network.head.out_c, &t->dropout));
+    COC_TRY(device_real(t, n * t->network.blocks, &t->depth));
+    COC_TRY(t->backend->device->alloc(t->backend->device, sizeof *t->sum, &sum));
+    t->sum = sum;
+    return COC_OK;
+}
+
+/* What a rank can do, or fail to do, by itself. */
+static coc_status create_local(coc_trainer *t)
+{
+    COC_TRY(open_data(t));
+    return create_model(t);
+}
+
+coc_status coc_trainer_create(const coc_settings *settings, coc_comm *comm, const char *run,
+                              coc_trainer **trainer)
+{
+    const int64_t batch = settings->train.batch;
+    int64_t group = settings->model.bn_group;
+    coc_status status;
+    coc_trainer *t;
+
+    *trainer = NULL;
+    if (batch < comm->size)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "train.batch: %lld pairs for %d ranks; every rank needs one: start fewer "
+                        "ranks or raise it",
+                        (long long)batch, comm->size);
+    if (group == 0 || group > batch) group = batch;
+    COC_TRY(coc_alloc(1, sizeof *t, trainer));
+    t = *trainer;
+    t->settings = *settings;
+    t->comm = comm;
+    t->run = run;
+    t->steps = settings->train.steps;
+    t->pairs = coc_share(batch, comm->size, comm->rank, &t->first);
+    COC_TRY_GOTO(status, coc_comm_agree(comm, "opening the data", create_local(t)), fail);
+    COC_TRY_GOTO(status, coc_groups_create(comm, batch, group, &t->groups), fail);
+    COC_TRY_GOTO(
+        status,
+        coc_similarity_create(t->backend, comm, batch, t->network.embedding, &t->similarity), fail);
+    return COC_OK;
+
+fail:
+    coc_trainer_destroy(trainer);
+    return status;
+}
+
+coc_status coc_trainer_start_loader(coc_trainer *t)
+{
+    return coc_loader_create(&t->settings, t->sampler, t->first, t->pairs, t->groups->total,
+                             t->step, &t->loader);
+}
+
+void coc_trainer_destroy(coc_trainer **trainer)
+{
+    coc_trainer *t = *trainer;
+
+    if (t == NULL) return;
+    coc_loader_destroy(&t->loader);
+    if (t->backend != NULL) {
+        const coc_device *device = t->backend->device;
+
+        device->release(device, t->h);
+        device->release(device, t->dh);
+        device->release(device, t->dropout);
+        device->release(device, t->depth);
+        device->release(device, t->sum);
+    }
+    coc_clips_destroy(&t->clips);
+    coc_similarity_destroy(&t->similarity);
+    coc_groups_destroy(&t->groups);
+    coc_encoder_destroy(&t->encoder);
+    coc_params_destroy(&t->params);
+    coc_backend_destroy(&t->backend);
+    coc_sampler_destroy(&t->valid_sampler);
+    coc_sampler_destroy(&t->sampler);
+    coc_store_close(&t->valid_store);
+    coc_store_close(&t->store);
+    free(t);
+    *trainer = NULL;
+}

@@ -1,0 +1,75 @@
+/* train/trainer.h - everything a training run holds on one rank, and one step of it.
+ *
+ * coc_train_step (train/step.c) is the whole algorithm on one screen; coc_train_loop (train/loop.c)
+ * repeats it, logs, validates, saves and stops.
+ */
+#ifndef COC_TRAIN_TRAINER_H
+#define COC_TRAIN_TRAINER_H
+
+#include "model/encoder.h"
+#include "model/similarity.h"
+#include "train/clips.h"
+#include "train/loader.h"
+
+typedef struct {
+    coc_settings settings;
+    coc_comm *comm;
+    const char *run; /* folder of checkpoints and logs */
+
+    coc_store *store, *valid_store;       /* the second is NULL when both splits lie in one store */
+    coc_sampler *sampler, *valid_sampler; /* the second is NULL without validation windows */
+
+    int64_t first, pairs; /* this rank's pairs of the global batch */
+    coc_network network;
+    coc_backend *backend;
+    coc_params *params;
+    coc_encoder *encoder;
+    coc_groups *groups;
+    coc_similarity *similarity;
+    coc_loader *loader;
+    coc_clips *clips; /* for validation and re-estimation, besides the loader's own */
+
+    real *h, *dh;          /* [2n][d] embeddings of anchors then positives, and their gradient */
+    real *dropout, *depth; /* masks: [2n][head], [blocks][2n] */
+    double *sum;           /* [1] squared norm of the gradient; backend memory */
+
+    int64_t step;  /* updates done */
+    int64_t steps; /* of the run; 0 while train.minutes has not been turned into a number */
+} coc_trainer;
+
+typedef struct {
+    coc_loss loss;
+    double gradient_norm, learning_rate;
+    double wait, load, features, encoder, contrast, communication, optimizer; /* seconds */
+} coc_step_result;
+
+/* Everything up to the first step: stores, samplers, model, memory. The weights are initialised.
+ * Collective. Errors: all kinds. */
+coc_status coc_trainer_create(const coc_settings *settings, coc_comm *comm, const char *run,
+                              coc_trainer **trainer);
+void coc_trainer_destroy(coc_trainer **trainer);
+
+/* Start the loader at trainer->step. Once, before the first step. */
+coc_status coc_trainer_start_loader(coc_trainer *trainer);
+
+/* One training step on the next batch: forward, loss over all ranks' pairs, backward, update.
+ * Collective. */
+coc_status coc_train_step(coc_trainer *trainer, coc_step_result *result);
+
+/* The same up to the gradient: params->grad holds the sum over ranks, nothing is updated. */
+coc_status coc_train_gradient(coc_trainer *trainer, const coc_batch *batch,
+                              coc_step_result *result);
+
+/* Learning rate of update `step` (0, 1, ...): linear warm-up, then constant or a cosine to 0 at
+ * `steps` (0: not known yet, the rate after warm-up). */
+double coc_learning_rate(const coc_train_settings *settings, int64_t step, int64_t steps);
+
+/* Measure running statistics anew over `clips` clips of the training order with the weights as they
+ * are (settings eval.bn_reestimate): needed where bn_momentum lags behind the weights. Collective.
+ */
+coc_status coc_reestimate_running(coc_trainer *trainer, int64_t clips);
+
+/* Train to the end, or to the stop flag (COC_ERR_STOPPED after saving). Collective. */
+coc_status coc_train_loop(coc_trainer *trainer);
+
+#endif
