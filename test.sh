@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Installs the packages that are missing, builds, and runs the test suite. --build: only the first two.
+set -euo pipefail
+cd "$(dirname "$0")"
+missing=$(sed 's/#.*//' packages.txt | xargs -r dpkg-query -W -f '${Package} ${Status}\n' 2>/dev/null | grep -c 'install ok installed' || true)
+wanted=$(sed 's/#.*//' packages.txt | grep -c '[a-z]')
+if [ "$missing" -ne "$wanted" ]; then
+    sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+    $sudo apt-get update -qq && sed 's/#.*//' packages.txt | DEBIAN_FRONTEND=noninteractive xargs $sudo apt-get install -y -qq --no-install-recommends
+fi
+cmake --preset release >build-configure.log 2>&1 || { cat build-configure.log; exit 1; }
+rm -f build-configure.log
+cmake --build build
+[ "${1:-}" = --build ] || ctest --test-dir build --output-on-failure -LE slow
