@@ -6,14 +6,19 @@
 
 #include "model/params.h"
 
-/* Channels of the stem convolution, and the width and depth of the family member whose shapes fit.
+/* Channels of the stem convolution, and a width and depth of the family whose layers have these
+ * shapes (several round to the same: 1 and 1 are preferred, then 0.35 and 0.6, then the least).
  * Errors: COC_ERR_IO, COC_ERR_INPUT (not safetensors, or not a COCOLA model: says why). */
 coc_status coc_safetensors_identify(const char *path, int *channels, double *width, double *depth);
 
-/* All tensors of params from the file; every name must be there, none may be left over. */
+/* All tensors of params from the file; every name must be there, none may be left over. Names,
+ * types and shapes are compared before anything is read; params' values are undefined after a
+ * failure of the disk. Errors: COC_ERR_IO, COC_ERR_INPUT (names the tensor; both shapes). */
 coc_status coc_safetensors_read(const char *path, coc_params *params);
 
-/* All tensors of params, sorted by name, atomically. Bit-exact. */
+/* All tensors of params, atomically and bit-exact, in the order of the safetensors library
+ * (counters, then weights, each by name): what that library wrote and we read is written byte for
+ * byte. Errors: COC_ERR_IO (nothing is left under the name). */
 coc_status coc_safetensors_write(const char *path, const coc_params *params);
 
 #endif
