@@ -1,6 +1,7 @@
 /* configs/settings.h - every setting of the program, in one struct and one table.
  *
- * The table (configs/settings.c) drives everything that knows of settings: parsing a YAML file and
+ * The table (configs/settings_table.c) drives everything that knows of settings: parsing a YAML
+ * file and
  * `--set section.key=value`, range checks, `cocola help settings`, docs/settings.md,
  * RUN/config.yaml and the copy in each checkpoint. Modules take the section they need. The defaults
  * are the published ones (spec: papers/cocola); what a value means is said in the table's help
@@ -100,7 +101,8 @@ coc_status coc_settings_read_text(coc_settings *settings, const char *text, cons
 /* One "section.key=value" from the command line. Errors: COC_ERR_SETTING. */
 coc_status coc_settings_set(coc_settings *settings, const char *assignment);
 
-/* Checks that need several settings at once (cosine without a number of steps, and the like). */
+/* Checks that need several settings at once, before training: no length of the run, a batch that is
+ * no multiple of the batch-norm group, a profile of other features. Errors: COC_ERR_SETTING. */
 coc_status coc_settings_check(const coc_settings *settings);
 
 /* All settings as YAML that reads back to the same values, with or without the help as comments.
@@ -114,6 +116,13 @@ char *coc_settings_differences(const coc_settings *there, const coc_settings *he
 
 /* docs/settings.md and `cocola help settings`, from the table. The caller frees it. */
 char *coc_settings_document(bool markdown);
+
+/* The same for one section ("train") or one key ("train.batch", or "batch" alone); "" when there is
+ * none of that name. part NULL: everything. The caller frees it. */
+char *coc_settings_document_part(bool markdown, const char *part);
+
+/* Fails, naming the nearest section or key. Errors: COC_ERR_SETTING. */
+coc_status coc_settings_unknown(const char *name);
 
 /* The known word nearest to `word` among count (edit distance), or NULL when none is near. */
 const char *coc_nearest_word(const char *word, const char *const *words, int count);

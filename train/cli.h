@@ -32,7 +32,7 @@ typedef struct {
 } coc_option;
 
 typedef struct {
-    const char *usage;   /* "cocola train --config FILE --out RUN [options]" */
+    const char *usage;   /* "cocola train --config FILE --out RUN [options]": name in two words */
     const char *purpose; /* what it does, a few lines */
     const char *details; /* after the options: results, examples; may be NULL */
     const coc_option *options;
@@ -41,9 +41,14 @@ typedef struct {
     int min_words, max_words; /* max -1: any number */
 } coc_cli;
 
-/* Parse argv[1..]. --help prints the page to standard output and sets *done (as does --version).
- * Unknown options and words are refused with the nearest name. Errors: COC_ERR_USAGE. */
+/* Parse argv[1..]: `--name value`, `--name=value`, words; after `--` everything is a word. --help
+ * prints the page to standard output and sets *done (as does --version); then, and after a failure,
+ * there is nothing to do. Unknown options and words are refused with the nearest name. Lists are to
+ * be empty before, and are freed with coc_words_free. Errors: COC_ERR_USAGE. */
 coc_status coc_cli_parse(const coc_cli *cli, int argc, char **argv, bool *done);
 void coc_words_free(coc_words *words);
+
+/* Version of the program, of its compiler and of its main libraries, to standard output. */
+void coc_print_version(void);
 
 #endif

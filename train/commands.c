@@ -1,13 +1,40 @@
 #include "train/commands.h"
 
 #include <stddef.h>
+#include <string.h>
+
+#include "configs/settings.h"
 
 /* One row a command, in the order in which one uses them. A command stands here when it works. */
 static const coc_command commands[] = {
+    {"help", "what a command or a setting means: help COMMAND, help settings [NAME]", false,
+     coc_cmd_help},
     {NULL, NULL, false, NULL},
 };
 
 const coc_command *coc_commands(void)
 {
     return commands;
+}
+
+const coc_command *coc_command_find(const char *name)
+{
+    for (const coc_command *c = commands; c->name != NULL; c++)
+        if (strcmp(name, c->name) == 0) return c;
+    return NULL;
+}
+
+coc_status coc_command_unknown(const char *name)
+{
+    const char *names[sizeof commands / sizeof commands[0]];
+    const char *nearest;
+    int count = 0;
+
+    for (; commands[count].name != NULL; count++)
+        names[count] = commands[count].name;
+    nearest = coc_nearest_word(name, names, count);
+    if (nearest == NULL)
+        return COC_FAIL(COC_ERR_USAGE, "no command is called '%.80s'; see cocola help", name);
+    return COC_FAIL(COC_ERR_USAGE, "no command is called '%.80s'; did you mean %s? See cocola help",
+                    name, nearest);
 }

@@ -17,6 +17,15 @@ typedef struct {
 /* All commands; the last row has no name. */
 const coc_command *coc_commands(void);
 
+/* The row of a name, or NULL. */
+const coc_command *coc_command_find(const char *name);
+
+/* Fails, naming the nearest command. Errors: COC_ERR_USAGE. */
+coc_status coc_command_unknown(const char *name);
+
+/* The overview that `cocola` and `cocola help` print. */
+void coc_print_overview(void);
+
 coc_status coc_cmd_render(int argc, char **argv);
 coc_status coc_cmd_preprocess(int argc, char **argv);
 coc_status coc_cmd_train(int argc, char **argv);

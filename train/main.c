@@ -1,15 +1,38 @@
 /* train/main.c - the program `cocola`: find the command, run it, and end. The only place that ends
- * the process: by a return on success, by coc_comm_abort() on failure, so that all ranks end with
- * one line. */
+ * the process: by a return when this process is alone or all went well, else by coc_comm_abort(),
+ * so that all ranks end with one line. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "train/cli.h"
 #include "train/commands.h"
+
+static coc_status run(int argc, char **argv)
+{
+    const coc_command *command;
+
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        coc_print_overview();
+        return COC_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        coc_print_version();
+        return COC_OK;
+    }
+    command = coc_command_find(argv[1]);
+    if (command == NULL) return coc_command_unknown(argv[1]);
+    return command->run(argc - 1, argv + 1);
+}
 
 int main(int argc, char **argv)
 {
-    for (const coc_command *c = coc_commands(); argc > 1 && c->name != NULL; c++)
-        if (strcmp(argv[1], c->name) == 0) return coc_exit_code(c->run(argc - 1, argv + 1));
-    fputs("cocola: no such command\n", stderr);
-    return 2;
+    coc_status status = run(argc, argv);
+
+    /* results that did not reach their place are no success */
+    if (fflush(stdout) != 0 && status == COC_OK)
+        status = COC_FAIL(COC_ERR_IO, "standard output cannot be written: %s", strerror(errno));
+    if (status != COC_OK && status != COC_ERR_ELSEWHERE)
+        fprintf(stderr, "cocola: %s\n", coc_error_text());
+    return coc_exit_code(status);
 }

@@ -1,0 +1,81 @@
+/* configs/settings.c - defaults, values from a command line, and what several settings must be
+ * together. */
+#include "configs/settings.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "configs/table.h"
+
+void coc_settings_default(coc_settings *settings)
+{
+    int count;
+    const coc_setting *table = coc_setting_table(&count);
+
+    memset(settings, 0, sizeof *settings);
+    for (int i = 0; i < count; i++) /* cannot fail: tests/test_settings.c reads every default */
+        (void)!coc_setting_parse(&table[i], table[i].value, "", settings);
+}
+
+coc_status coc_settings_set(coc_settings *settings, const char *assignment)
+{
+    const char *equals = strchr(assignment, '=');
+    const coc_setting *setting;
+    char key[128];
+
+    if (equals == NULL)
+        return COC_FAIL(COC_ERR_SETTING, "'%.80s' is no assignment; write section.key=value",
+                        assignment);
+    setting = coc_setting_find(assignment, (size_t)(equals - assignment));
+    if (setting != NULL) return coc_setting_parse(setting, equals + 1, "", settings);
+    (void)!snprintf(key, sizeof key, "%.*s", (int)(equals - assignment), assignment);
+    return coc_setting_unknown(key, "");
+}
+
+static coc_status check_train(const coc_settings *s)
+{
+    const coc_train_settings *t = &s->train;
+
+    if (t->steps == 0 && t->minutes <= 0)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "train.steps and train.minutes are both 0: set one of them, the length of "
+                        "the run");
+    if (t->steps > 0 && t->warmup > t->steps)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "train.warmup: %lld steps are more than the run has (%lld)",
+                        (long long)t->warmup, (long long)t->steps);
+    return COC_OK;
+}
+
+coc_status coc_settings_check(const coc_settings *settings)
+{
+    const int64_t group = settings->model.bn_group, batch = settings->train.batch;
+    const char *profile = settings->model.profile;
+    const bool hps = settings->data.features == COC_FEATURES_HPS;
+
+    COC_TRY(check_train(settings));
+    if (group > 0 && group < batch && batch % group != 0)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "train.batch: %lld is no multiple of model.bn_group (%lld); change one of "
+                        "them, or set model.bn_group to 0: the whole batch",
+                        (long long)batch, (long long)group);
+    if (strcmp(profile, hps ? "cocola-mel" : "cocola-hps") == 0)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "model.profile: %s does not fit data.features: %s; leave it empty", profile,
+                        hps ? "hps" : "mel");
+    return COC_OK;
+}
+
+coc_status coc_settings_unknown(const char *name)
+{
+    const char *words[16], *nearest;
+    int count;
+    const coc_setting_section *sections = coc_setting_sections(&count);
+
+    for (int i = 0; i < count && i < 16; i++)
+        words[i] = sections[i].name;
+    nearest = strchr(name, '.') == NULL ? coc_nearest_word(name, words, count) : NULL;
+    if (nearest == NULL) return coc_setting_unknown(name, "");
+    return COC_FAIL(COC_ERR_SETTING, "no section of settings is called '%.80s'; did you mean %s?",
+                    name, nearest);
+}

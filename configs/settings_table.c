@@ -1,0 +1,229 @@
+/* configs/settings_table.c - every setting: what it is called, what it may be, what it means.
+ * Defaults are those of the published COCOLA, where it has the setting. */
+#include <string.h>
+
+#include "base/memory.h"
+#include "configs/table.h"
+
+static const char *const backend_names[] = {"ref", "cpu", NULL};
+static const char *const comm_names[] = {"mpi", NULL};
+static const char *const feature_names[] = {"hps", "mel", NULL};
+static const char *const channel_names[] = {"pair", "step", "both", NULL};
+static const char *const window_names[] = {"grid", "random", NULL};
+static const char *const profile_names[] = {"", "cocola-hps", "cocola-mel", NULL};
+static const char *const similarity_names[] = {"normal", "identity", NULL};
+static const char *const schedule_names[] = {"constant", "cosine", NULL};
+
+static const coc_setting_section sections[] = {
+    {"data", "what is read, and how pairs of sub-mixes are drawn from it"},
+    {"model", "the encoder, the similarity, and where they are computed"},
+    {"train", "batch, length, optimizer, and what is written while training"},
+    {"eval", "validation, and what is done to a model before it is measured"},
+    {"comm", "how ranks talk"},
+};
+
+/* Where a field lies and how big it is. */
+#define FIELD(section, field)                                                                      \
+    offsetof(coc_settings, section.field), sizeof(((coc_settings *)NULL)->section.field)
+#define BIG 9007199254740992.0 /* 2^53: whole numbers up to here are exact in a double */
+
+static const coc_setting table[] = {
+    {"data.train", COC_SETTING_STRING, COC_EFFECT_NONE, FIELD(data, train), "", 0, 0, NULL,
+     "folder", "The store to train on (cocola preprocess makes it). Must be given for training."},
+    {"data.valid", COC_SETTING_STRING, COC_EFFECT_NONE, FIELD(data, valid), "", 0, 0, NULL,
+     "folder", "A store whose validation split is used. Empty: that of data.train."},
+    {"data.features", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(data, features), "hps", 0, 0,
+     feature_names, "",
+     "What the encoder sees of a clip. hps: mel spectra of the harmonic and of the percussive "
+     "part, "
+     "two channels. mel: one log-mel spectrum."},
+    {"data.channel_mode", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(data, channel_mode), "pair",
+     0, 0, channel_names, "",
+     "With hps features, which channels are kept: harmonic only, percussive only, or both. pair: "
+     "drawn "
+     "for every pair, as published; negatives of another mode are then told apart by an empty "
+     "channel. "
+     "step: drawn once for all pairs of a step. both: always both."},
+    {"data.windows", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(data, windows), "grid", 0, 0,
+     window_names, "",
+     "Where the 5 s windows of a track begin. grid: the published grids. random: a grid with one "
+     "random "
+     "offset a track and epoch."},
+    {"data.overlap", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(data, overlap), "0.5", 0, 0.9,
+     NULL, "", "Windows of a track overlap at most by this share of their length."},
+    {"data.noise", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(data, noise), "0.001", 0, 1, NULL,
+     "of full scale",
+     "Standard deviation of the noise that is added to the waveform of positives. 0: none."},
+    {"data.submixtures", COC_SETTING_FLAG, COC_EFFECT_RESULT, FIELD(data, submixtures), "true", 0,
+     0, NULL, "",
+     "true: the two members of a pair are sums of disjoint random sets of stems. false: one stem "
+     "each."},
+    {"data.threads", COC_SETTING_INT, COC_EFFECT_NONE, FIELD(data, threads), "0", 0, 1024, NULL,
+     "threads",
+     "Threads of a rank that read, mix and compute features. 0: OMP_NUM_THREADS, or all cores of "
+     "the rank."},
+    {"data.prefetch", COC_SETTING_INT, COC_EFFECT_NONE, FIELD(data, prefetch), "1", 0, 64, NULL,
+     "batches",
+     "Batches that are made ahead while the model computes. 0: each batch is made when it is "
+     "needed."},
+
+    {"model.backend", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(model, backend), "cpu", 0, 0,
+     backend_names, "",
+     "Where features and model are computed. ref: plain loops, slow, the specification. cpu: "
+     "fast."},
+    {"model.profile", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(model, profile), "", 0, 0,
+     profile_names, "", "The encoder family. Empty: the one that fits data.features."},
+    {"model.width", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(model, width), "1", 0.1, 4, NULL,
+     "times the profile's channels", "Width multiplier of the EfficientNet family."},
+    {"model.depth", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(model, depth), "1", 0.1, 3.5, NULL,
+     "times the profile's blocks", "Depth multiplier of the EfficientNet family."},
+    {"model.similarity_init", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(model, similarity_init),
+     "normal", 0, 0, similarity_names, "",
+     "How the similarity matrix W begins. normal: random numbers, as published. identity: a "
+     "multiple of "
+     "the identity, so that training begins at loss ln K."},
+    {"model.similarity_scale", COC_SETTING_NUMBER, COC_EFFECT_RESULT,
+     FIELD(model, similarity_scale), "0.05", 0, 100, NULL, "",
+     "Standard deviation of W's numbers (normal), or the factor of the identity."},
+    {"model.bn_momentum", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(model, bn_momentum), "0.01",
+     1e-6, 1, NULL, "",
+     "Share of a step's batch statistics in the running ones. Short runs need 0.1 or "
+     "eval.bn_reestimate."},
+    {"model.bn_group", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(model, bn_group), "32", 0,
+     1048576, NULL, "pairs",
+     "Pairs that share batch statistics, whatever the number of ranks. 0, or more than the batch: "
+     "the "
+     "whole batch. Otherwise train.batch must be a multiple of it."},
+    {"model.dropout", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(model, dropout), "0.1", 0, 0.95,
+     NULL, "", "Probability with which a pooled feature is dropped in training."},
+    {"model.stochastic_depth", COC_SETTING_NUMBER, COC_EFFECT_RESULT,
+     FIELD(model, stochastic_depth), "0.2", 0, 0.95, NULL, "",
+     "Probability with which the last block is skipped in training; it grows from 0 at the first "
+     "block."},
+    {"model.threads", COC_SETTING_INT, COC_EFFECT_NONE, FIELD(model, threads), "0", 0, 1024, NULL,
+     "threads",
+     "Threads of a rank that compute the model. 0: OMP_NUM_THREADS, or all cores of the rank."},
+
+    {"train.batch", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(train, batch), "32", 2, 1048576,
+     NULL, "pairs",
+     "Pairs of a step on all ranks together: a row of the loss sees this many columns."},
+    {"train.steps", COC_SETTING_COUNT, COC_EFFECT_SCHEDULE, FIELD(train, steps), "0", 0,
+     4294967295.0, NULL, "steps", "Length of the run. 0: from train.minutes."},
+    {"train.minutes", COC_SETTING_NUMBER, COC_EFFECT_SCHEDULE, FIELD(train, minutes), "0", 0, 1e6,
+     NULL, "minutes",
+     "Length of the run by time: the first steps are measured, the number of steps is then fixed "
+     "and "
+     "kept in the checkpoint. Used only when train.steps is 0."},
+    {"train.seed", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(train, seed), "1", 0, BIG, NULL, "",
+     "Start of all random draws: weights, order, sub-mixes, noise, masks."},
+    {"train.log_every", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(train, log_every), "10", 0, BIG,
+     NULL, "steps", "A line in log.jsonl every so many steps. 0: none."},
+    {"train.checkpoint_every", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(train, checkpoint_every),
+     "500", 0, BIG, NULL, "steps",
+     "A checkpoint every so many steps. 0: only at the end and on a signal."},
+    {"train.valid_every", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(train, valid_every), "500", 0,
+     BIG, NULL, "steps", "A validation every so many steps. 0: none."},
+    {"train.valid_pairs", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(train, valid_pairs), "0", 0,
+     BIG, NULL, "pairs", "Pairs of a validation. 0: all windows of the split."},
+    {"train.learning_rate", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(train, learning_rate),
+     "0.001", 0, 10, NULL, "", "Adam's learning rate, at its highest."},
+    {"train.warmup", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(train, warmup), "0", 0, BIG, NULL,
+     "steps", "The learning rate rises linearly over the first steps."},
+    {"train.schedule", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(train, schedule), "constant", 0,
+     0, schedule_names, "",
+     "The learning rate after the warm-up. constant, as published. cosine: falls to 0 at the last "
+     "step."},
+    {"train.clip", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(train, clip), "0", 0, 1e9, NULL, "",
+     "A gradient with a larger norm (of all weights together) is scaled down to it. 0: never."},
+    {"train.weight_decay", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(train, weight_decay), "0",
+     0, 10, NULL, "", "L2 penalty that is added to the gradient, as in PyTorch's Adam."},
+    {"train.init", COC_SETTING_STRING, COC_EFFECT_RESULT, FIELD(train, init), "", 0, 0, NULL,
+     "file",
+     "A checkpoint whose weights a new run begins with; its optimizer and step are not taken "
+     "over."},
+    {"train.keep", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(train, keep), "5", 0, 1000, NULL,
+     "checkpoints", "Checkpoints with the best validation loss that are kept beside the last one."},
+
+    {"eval.bn_reestimate", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(eval, bn_reestimate), "0", 0,
+     1e7, NULL, "clips",
+     "Clips of the training split over which the running statistics are measured anew before a "
+     "validation and before a checkpoint is saved. 0: off, as published."},
+    {"eval.batch", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(eval, batch), "32", 1, 65536, NULL,
+     "clips", "Clips that a rank embeds at a time when nothing is trained."},
+    {"eval.orders", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(eval, orders), "100", 1, 1e6, NULL,
+     "orders", "Random orders of the pairs over whose batches an accuracy is averaged."},
+    {"eval.bootstrap", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(eval, bootstrap), "1000", 0, 1e6,
+     NULL, "resamplings", "Resamplings of tracks behind a 95 % interval. 0: no interval."},
+    {"eval.seed", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(eval, seed), "1", 0, BIG, NULL, "",
+     "Start of the random draws of validation: the sub-mixes of each window, and the orders."},
+
+    {"comm.backend", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(comm, backend), "mpi", 0, 0,
+     comm_names, "", "What carries the collectives. mpi: host memory."},
+    {"comm.deadline", COC_SETTING_NUMBER, COC_EFFECT_NONE, FIELD(comm, deadline), "120", 1, 1e6,
+     NULL, "seconds",
+     "How long a rank waits for the others in a collective before it names who is late and ends "
+     "the job."},
+};
+
+const coc_setting *coc_setting_table(int *count)
+{
+    *count = (int)(sizeof table / sizeof table[0]);
+    return table;
+}
+
+const coc_setting_section *coc_setting_sections(int *count)
+{
+    *count = (int)(sizeof sections / sizeof sections[0]);
+    return sections;
+}
+
+const coc_setting *coc_setting_find(const char *key, size_t length)
+{
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (strlen(table[i].key) == length && memcmp(table[i].key, key, length) == 0)
+            return &table[i];
+    return NULL;
+}
+
+bool coc_setting_in_section(const coc_setting *setting, const char *section)
+{
+    const size_t n = strlen(section);
+
+    return strncmp(setting->key, section, n) == 0 && setting->key[n] == '.';
+}
+
+const char *coc_setting_leaf(const coc_setting *setting)
+{
+    return strchr(setting->key, '.') + 1;
+}
+
+/* A key that lacks its section, or stands in the wrong one, is meant more likely than a key with
+ * other letters. */
+static int same_leaf(const char *key, const char **words)
+{
+    const char *dot = strrchr(key, '.');
+    const char *leaf = dot != NULL ? dot + 1 : key;
+    int found = 0;
+
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (strcmp(coc_setting_leaf(&table[i]), leaf) == 0) words[found++] = table[i].key;
+    return found;
+}
+
+coc_status coc_setting_unknown(const char *key, const char *where)
+{
+    enum { ROWS = sizeof table / sizeof table[0] };
+    const char *words[ROWS], *nearest;
+    int count = same_leaf(key, words);
+
+    nearest = coc_nearest_word(key, words, count);
+    if (nearest == NULL && count > 0) nearest = words[0];
+    for (count = 0; count < ROWS; count++)
+        words[count] = table[count].key;
+    if (nearest == NULL) nearest = coc_nearest_word(key, words, ROWS);
+    if (nearest == NULL)
+        return COC_FAIL(COC_ERR_SETTING, "%sno setting is called '%.80s'; see cocola help settings",
+                        where, key);
+    return COC_FAIL(COC_ERR_SETTING, "%sno setting is called '%.80s'; did you mean %s?", where, key,
+                    nearest);
+}
