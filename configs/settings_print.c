@@ -115,6 +115,32 @@ static void document_head(coc_text *out, bool markdown)
     coc_text_add(out, "\n");
 }
 
+/* A part names a section, else a key, with or without its section. */
+static bool is_section(const char *part)
+{
+    int count;
+    const coc_setting_section *section = coc_setting_sections(&count);
+
+    for (int i = 0; i < count; i++)
+        if (strcmp(section[i].name, part) == 0) return true;
+    return false;
+}
+
+static bool is_wanted(const coc_setting *s, const char *part)
+{
+    if (part == NULL) return true;
+    if (is_section(part)) return coc_setting_in_section(s, part);
+    return strcmp(part, s->key) == 0 || strcmp(part, coc_setting_leaf(s)) == 0;
+}
+
+static void document_row(coc_text *out, bool markdown, const coc_setting *s)
+{
+    if (markdown)
+        document_markdown(out, s);
+    else
+        document_plain(out, s);
+}
+
 char *coc_settings_document_part(bool markdown, const char *part)
 {
     int rows, sections;
@@ -124,23 +150,14 @@ char *coc_settings_document_part(bool markdown, const char *part)
 
     if (part == NULL) document_head(&out, markdown);
     for (int i = 0; i < sections; i++) {
-        const bool whole = part == NULL || strcmp(part, section[i].name) == 0;
-
-        if (whole && markdown)
-            coc_text_add(&out, "## %s: %s\n\n", section[i].name, section[i].help);
-        else if (whole)
-            coc_text_add(&out, "%s: %s\n\n", section[i].name, section[i].help);
-        for (int row = 0; row < rows; row++) {
-            if (!coc_setting_in_section(&table[row], section[i].name)) continue;
-            if (!whole && strcmp(part, table[row].key) != 0 &&
-                strcmp(part, coc_setting_leaf(&table[row])) != 0)
-                continue;
-            if (markdown)
-                document_markdown(&out, &table[row]);
-            else
-                document_plain(&out, &table[row]);
-        }
-        if (whole && !markdown && i + 1 < sections) coc_text_add(&out, "\n");
+        if (part == NULL || strcmp(part, section[i].name) == 0)
+            coc_text_add(&out, "%s%s%s: %s\n\n", markdown ? "## " : "",
+                         !markdown && part == NULL && i > 0 ? "\n" : "", section[i].name,
+                         section[i].help);
+        for (int row = 0; row < rows; row++)
+            if (coc_setting_in_section(&table[row], section[i].name) &&
+                is_wanted(&table[row], part))
+                document_row(&out, markdown, &table[row]);
     }
     return coc_text_finish(&out);
 }

@@ -26,13 +26,15 @@ const coc_command *coc_command_find(const char *name)
 
 coc_status coc_command_unknown(const char *name)
 {
-    const char *names[sizeof commands / sizeof commands[0]];
+    const char *names[sizeof commands / sizeof commands[0] + 1];
     const char *nearest;
     int count = 0;
 
     for (; commands[count].name != NULL; count++)
         names[count] = commands[count].name;
+    names[count++] = "settings"; /* a topic of help */
     nearest = coc_nearest_word(name, names, count);
+    if (nearest != NULL && strcmp(nearest, "settings") == 0) nearest = "help settings";
     if (nearest == NULL)
         return COC_FAIL(COC_ERR_USAGE, "no command is called '%.80s'; see cocola help", name);
     return COC_FAIL(COC_ERR_USAGE, "no command is called '%.80s'; did you mean %s? See cocola help",
