@@ -169,6 +169,10 @@ static void format_quoted(const char *value, char text[COC_SETTING_YAML])
 /* The fewest digits that read back to the same double. */
 static void format_number(double value, char text[COC_SETTING_YAML])
 {
+    if (fabs(value) < 1e15 && value == floor(value)) {
+        snprintf(text, 32, "%.0f", value); /* 120, not 1.2e+02 */
+        return;
+    }
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(text, 32, "%.*g", digits, value);
         if (strtod(text, NULL) == value) return;
