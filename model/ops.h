@@ -208,7 +208,10 @@ struct coc_backend {
     const coc_ops *ops;
     const coc_device *device;
     int threads;
-    void *impl; /* scratch, handles */
+    void *scratch; /* kept working memory of host backends */
+    size_t scratch_bytes;
+    coc_status status; /* first failure since the last finish */
+    void *impl;        /* handles of the backend */
 };
 
 /* name: "ref" or "cpu"; threads 0: OMP_NUM_THREADS. The caller's.

@@ -1,0 +1,76 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "model/backends.h"
+
+enum { MOST_BACKENDS = 8, NAMES_BYTES = 128 };
+
+const char *const *coc_backend_names(void)
+{
+    static const char *names[MOST_BACKENDS + 1];
+
+    for (int i = 0; i < MOST_BACKENDS && coc_backend_rows[i].ops != NULL; i++)
+        names[i] = coc_backend_rows[i].ops->name;
+    return names;
+}
+
+static coc_status unknown_backend(const char *name)
+{
+    char known[NAMES_BYTES] = "";
+
+    for (const coc_backend_row *row = coc_backend_rows; row->ops != NULL; row++) {
+        if (known[0] != '\0') strncat(known, ", ", NAMES_BYTES - 1 - strlen(known));
+        strncat(known, row->ops->name, NAMES_BYTES - 1 - strlen(known));
+    }
+    return COC_FAIL(COC_ERR_SETTING, "model.backend: '%s' is unknown; known: %s", name, known);
+}
+
+coc_status coc_backend_create(const char *name, int threads, coc_backend **backend)
+{
+    const coc_backend_row *row = coc_backend_rows;
+    coc_status status;
+
+    *backend = NULL;
+    while (row->ops != NULL && strcmp(row->ops->name, name) != 0)
+        row++;
+    if (row->ops == NULL) return unknown_backend(name);
+    COC_TRY(coc_alloc(1, sizeof **backend, backend));
+    (*backend)->ops = row->ops;
+    (*backend)->threads = threads;
+    status = row->open(*backend);
+    if (status != COC_OK) coc_backend_destroy(backend);
+    return status;
+}
+
+void coc_backend_destroy(coc_backend **backend)
+{
+    coc_backend *b = *backend;
+
+    if (b == NULL) return;
+    b->ops->destroy(b);
+    if (b->device != NULL) b->device->release(b->device, b->scratch);
+    free(b);
+    *backend = NULL;
+}
+
+void *coc_backend_scratch(coc_backend *b, size_t bytes)
+{
+    if (bytes <= b->scratch_bytes) return b->scratch;
+    b->device->release(b->device, b->scratch);
+    b->scratch_bytes = 0;
+    if (b->device->alloc(b->device, bytes, &b->scratch) != COC_OK) {
+        b->status = COC_ERR_MEMORY;
+        return NULL;
+    }
+    b->scratch_bytes = bytes;
+    return b->scratch;
+}
+
+coc_status coc_backend_status(coc_backend *b)
+{
+    const coc_status status = b->status;
+
+    b->status = COC_OK;
+    return status;
+}

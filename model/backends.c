@@ -1,0 +1,7 @@
+#include "model/backends.h"
+#include "model/ref.h"
+
+const coc_backend_row coc_backend_rows[] = {
+    {&coc_ref_ops, coc_ref_open},
+    {NULL, NULL},
+};

@@ -1,0 +1,25 @@
+/* model/backends.h - the registry of backends: one row each, private to the folder. backends.c has
+ * the rows of the float library, backends_ref_only.c those of the double-precision one. */
+#ifndef COC_MODEL_BACKENDS_H
+#define COC_MODEL_BACKENDS_H
+
+#include "model/ops.h"
+
+typedef struct {
+    const coc_ops *ops; /* ops->name is the row's name */
+    /* Fills in device, threads (given as asked for; 0: choose) and impl. */
+    coc_status (*open)(coc_backend *backend);
+} coc_backend_row;
+
+/* Ends with a row whose ops are NULL. */
+extern const coc_backend_row coc_backend_rows[];
+
+/* Working memory of a host backend: at least `bytes`, 64-byte aligned, content undefined, valid
+ * until the next call. Kept from call to call, so it grows only in the first step. NULL without
+ * memory: the operation then does nothing, and `finish` reports it. */
+void *coc_backend_scratch(coc_backend *backend, size_t bytes);
+
+/* The `finish` of host backends: the first failure since the last one. */
+coc_status coc_backend_status(coc_backend *backend);
+
+#endif
