@@ -25,4 +25,8 @@ typedef struct {
 coc_status coc_audio_read(const char *path, int rate, coc_audio *audio);
 void coc_audio_free(coc_audio *audio);
 
+/* What coc_audio_read will give as count, from the file's header alone (of an MP3 without a length
+ * in it: about). 0 after a failure. Errors: as above. */
+coc_status coc_audio_probe(const char *path, int rate, int64_t *count);
+
 #endif
