@@ -1,0 +1,213 @@
+#include "model/similarity.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+struct coc_similarity {
+    coc_backend *backend;
+    coc_comm *comm;
+    int64_t batch, pairs; /* K, and this rank's share n */
+    int d;
+    int64_t *tracks, *values; /* [ranks] columns of every rank, and numbers in them; host */
+    coc_arena arena;
+    real *p, *dp;         /* [n][d] this rank's columns H2 W', and the gradient there */
+    real *all_p, *all_dp; /* [K][d] */
+    int64_t *label;       /* [n] */
+    uint64_t *row_track, *column_track, *all_track; /* [n], [n], [K] */
+    double *results;                                /* [COC_CONTRAST_RESULTS] */
+};
+
+static void layout(coc_similarity *s)
+{
+    coc_arena *arena = &s->arena;
+
+    s->p = coc_arena_take(arena, s->pairs * s->d, sizeof *s->p);
+    s->dp = coc_arena_take(arena, s->pairs * s->d, sizeof *s->dp);
+    s->all_p = coc_arena_take(arena, s->batch * s->d, sizeof *s->all_p);
+    s->all_dp = coc_arena_take(arena, s->batch * s->d, sizeof *s->all_dp);
+    s->label = coc_arena_take(arena, s->pairs, sizeof *s->label);
+    s->row_track = coc_arena_take(arena, s->pairs, sizeof *s->row_track);
+    s->column_track = coc_arena_take(arena, s->pairs, sizeof *s->column_track);
+    s->all_track = coc_arena_take(arena, s->batch, sizeof *s->all_track);
+    s->results = coc_arena_take(arena, COC_CONTRAST_RESULTS, sizeof *s->results);
+}
+
+coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t batch, int d,
+                                 coc_similarity **similarity)
+{
+    coc_status status;
+    coc_similarity *s;
+
+    COC_TRY(coc_alloc(1, sizeof *s, similarity));
+    s = *similarity;
+    s->backend = backend;
+    s->comm = comm;
+    s->batch = batch;
+    s->pairs = coc_share(batch, comm->size, comm->rank, NULL);
+    s->d = d;
+    COC_TRY_GOTO(status, coc_alloc(comm->size, sizeof *s->tracks, &s->tracks), fail);
+    COC_TRY_GOTO(status, coc_alloc(comm->size, sizeof *s->values, &s->values), fail);
+    coc_shares(batch, comm->size, s->tracks);
+    for (int r = 0; r < comm->size; r++)
+        s->values[r] = s->tracks[r] * d;
+    layout(s);
+    COC_TRY_GOTO(status, coc_arena_create(&s->arena, backend->device, s->arena.used), fail);
+    layout(s);
+    return COC_OK;
+
+fail:
+    coc_similarity_destroy(similarity);
+    return status;
+}
+
+void coc_similarity_destroy(coc_similarity **similarity)
+{
+    if (*similarity == NULL) return;
+    coc_arena_destroy(&(*similarity)->arena);
+    free((*similarity)->tracks);
+    free((*similarity)->values);
+    free(*similarity);
+    *similarity = NULL;
+}
+
+static coc_status set_inputs(coc_similarity *s, const int64_t *label, const uint64_t *row_track,
+                             const uint64_t *column_track)
+{
+    const coc_device *device = s->backend->device;
+    const size_t bytes = (size_t)s->pairs * sizeof *label;
+
+    COC_TRY(device->copy(device, s->label, label, bytes, NULL));
+    COC_TRY(device->copy(device, s->row_track, row_track, bytes, NULL));
+    COC_TRY(device->copy(device, s->column_track, column_track, bytes, NULL));
+    COC_TRY(device->zero(device, s->results, COC_CONTRAST_RESULTS * sizeof *s->results, NULL));
+    return device->zero(device, s->all_dp, (size_t)(s->batch * s->d) * sizeof *s->all_dp, NULL);
+}
+
+/* Everybody's columns and their tracks to everybody. */
+static coc_status gather_columns(coc_similarity *s)
+{
+    const coc_comm_ops *ops = s->comm->ops;
+    coc_request *columns = NULL, *tracks = NULL;
+    coc_status status, one;
+
+    COC_TRY(ops->start_all_gather(s->comm, "columns of the similarity", s->p, s->all_p, s->values,
+                                  COC_REAL_TYPE, NULL, &columns));
+    status = ops->start_all_gather(s->comm, "tracks of the columns", s->column_track, s->all_track,
+                                   s->tracks, COC_INT64, NULL, &tracks);
+    one = ops->wait(s->comm, &columns);
+    if (status == COC_OK) status = one;
+    one = ops->wait(s->comm, &tracks);
+    return status == COC_OK ? one : status;
+}
+
+/* The gradient at this rank's columns, summed over all rows; and the results, over all ranks. */
+static coc_status reduce_results(coc_similarity *s)
+{
+    const coc_comm_ops *ops = s->comm->ops;
+    coc_request *columns = NULL, *results = NULL;
+    coc_status status, one;
+
+    COC_TRY(ops->start_reduce_scatter(s->comm, "gradient of the columns", s->all_dp, s->dp,
+                                      s->values, COC_REAL_TYPE, NULL, &columns));
+    status = ops->start_all_reduce(s->comm, "loss", s->results, COC_CONTRAST_RESULTS, COC_DOUBLE,
+                                   NULL, &results);
+    one = ops->wait(s->comm, &columns);
+    if (status == COC_OK) status = one;
+    one = ops->wait(s->comm, &results);
+    return status == COC_OK ? one : status;
+}
+
+/* Run a collective part and add its time, waits for slower ranks included. */
+static coc_status timed(coc_similarity *s, coc_status (*part)(coc_similarity *), double *seconds)
+{
+    double begin;
+    coc_status status;
+
+    COC_TRY(s->backend->ops->finish(s->backend));
+    begin = coc_clock_seconds();
+    status = part(s);
+    if (seconds != NULL) *seconds += coc_clock_seconds() - begin;
+    return status;
+}
+
+static coc_status read_results(coc_similarity *s, coc_loss *loss)
+{
+    const coc_device *device = s->backend->device;
+    const double rows = (double)s->batch;
+    double results[COC_CONTRAST_RESULTS];
+
+    COC_TRY(s->backend->ops->finish(s->backend));
+    COC_TRY(device->copy(device, results, s->results, sizeof results, NULL));
+    COC_TRY(device->wait(device, NULL));
+    *loss = (coc_loss){.loss = results[COC_CONTRAST_LOSS],
+                       .accuracy = results[COC_CONTRAST_RIGHT] / rows,
+                       .columns = results[COC_CONTRAST_COUNTED] / rows,
+                       .same_track = results[COC_CONTRAST_SAME_TRACK] / rows};
+    return COC_OK;
+}
+
+coc_status coc_similarity_loss(coc_similarity *s, coc_params *params, const real *h1,
+                               const real *h2, const int64_t *label, const uint64_t *row_track,
+                               const uint64_t *column_track, real *d_h1, real *d_h2, coc_loss *loss,
+                               double *seconds)
+{
+    const coc_ops *ops = s->backend->ops;
+    const real *w = params->value + params->at.similarity;
+    const coc_contrast contrast = {.rows = s->pairs,
+                                   .columns = s->batch,
+                                   .d = s->d,
+                                   .a = h1,
+                                   .p = s->all_p,
+                                   .label = s->label,
+                                   .row_track = s->row_track,
+                                   .column_track = s->all_track,
+                                   .scale = 1.0 / (double)s->batch};
+
+    if (seconds != NULL) *seconds = 0;
+    COC_TRY(set_inputs(s, label, row_track, column_track));
+    ops->linear_forward(s->backend, s->pairs, s->d, s->d, h2, w, NULL, s->p);
+    COC_TRY(timed(s, gather_columns, seconds));
+    ops->contrast(s->backend, &contrast, d_h1, s->all_dp, s->results);
+    COC_TRY(timed(s, reduce_results, seconds));
+    ops->linear_backward(s->backend, s->pairs, s->d, s->d, h2, w, s->dp, d_h2,
+                         params->grad + params->at.similarity, NULL);
+    return read_results(s, loss);
+}
+
+/* Rows that are on the host already: s [n] = a_i . p_i. */
+static void row_products(int64_t n, int d, const real *a, const real *p, double *s)
+{
+    for (int64_t i = 0; i < n; i++) {
+        s[i] = 0;
+        for (int j = 0; j < d; j++)
+            s[i] += (double)a[i * d + j] * (double)p[i * d + j];
+    }
+}
+
+coc_status coc_similarity_pairs(coc_backend *backend, const coc_params *params, int64_t n,
+                                const real *h1, const real *h2, double *s)
+{
+    const coc_device *device = backend->device;
+    const int d = params->network->embedding;
+    const size_t bytes = (size_t)(n * d) * sizeof(real);
+    void *columns = NULL;
+    real *host = NULL; /* [2][n][d]: anchors, columns */
+    coc_status status;
+
+    COC_TRY_GOTO(status, device->alloc(device, bytes, &columns), done);
+    COC_TRY_GOTO(status, coc_alloc(2 * n * d, sizeof *host, &host), done);
+    backend->ops->linear_forward(backend, n, d, d, h2, params->value + params->at.similarity, NULL,
+                                 columns);
+    COC_TRY_GOTO(status, backend->ops->finish(backend), done);
+    COC_TRY_GOTO(status, device->copy(device, host, h1, bytes, NULL), done);
+    COC_TRY_GOTO(status, device->copy(device, host + n * d, columns, bytes, NULL), done);
+    COC_TRY_GOTO(status, device->wait(device, NULL), done);
+    row_products(n, d, host, host + n * d, s);
+
+done:
+    device->release(device, columns);
+    free(host);
+    return status;
+}
