@@ -22,11 +22,13 @@ typedef struct {
     int32_t *owned;   /* [count] 1 if this rank holds the group's first clip: each is owned once */
     coc_comm **comm;  /* [count] the group's ranks, or NULL when it lies on this rank alone */
     int32_t *of_clip; /* [2B] group of every local clip: anchors, then positives */
+    coc_comm *parent; /* of the subgroups; borrowed */
 } coc_groups;
 
-/* The groups of local pairs first .. first + pairs - 1 of `batch` global pairs, `size` pairs a
- * group (0: one group). batch is a multiple of size. Collective over comm (makes subgroups).
- * Errors: COC_ERR_SETTING, COC_ERR_RANKS, COC_ERR_MEMORY. */
+/* The groups of this rank's share of `batch` global pairs, `size` pairs a group (0: one group).
+ * batch is a multiple of size and has a pair for every rank. Host memory, the caller's; comm must
+ * outlive it. Collective over comm (makes subgroups). Errors: COC_ERR_SETTING, COC_ERR_RANKS,
+ * COC_ERR_MEMORY. */
 coc_status coc_groups_create(coc_comm *comm, int64_t batch, int64_t size, coc_groups **groups);
 void coc_groups_destroy(coc_groups **groups);
 
@@ -48,30 +50,33 @@ coc_status coc_encoder_create(coc_backend *backend, const coc_network *network, 
 void coc_encoder_destroy(coc_encoder **encoder);
 size_t coc_encoder_bytes(const coc_encoder *encoder);
 
-/* h [n][embedding]. Batch statistics over groups; the statistics for the running ones are kept
- * until coc_encoder_update_running. Collective over the ranks of each shared group. Errors:
- * COC_ERR_RANKS. */
+/* h [n][embedding], borrowed until backward. Batch statistics over groups; the statistics for the
+ * running ones are kept until coc_encoder_update_running. Collective over the ranks of each shared
+ * group. Errors: COC_ERR_RANKS. */
 coc_status coc_encoder_forward(coc_encoder *encoder, const coc_params *params,
                                const coc_groups *groups, const coc_encoder_input *input, real *h);
 
 /* Gradients of all encoder weights are added to params->grad. `ready`, if not NULL, is called as
- * weights become final: all gradients at offsets >= first are complete (on this rank). */
+ * weights become final: all gradients at offsets >= first are complete (on this rank). The rest,
+ * from 0 on, is complete on return. Follows a coc_encoder_forward with the same groups and input.
+ * Collective over the ranks of each shared group. Errors: COC_ERR_RANKS, those of ready. */
 typedef coc_status (*coc_gradient_ready)(void *context, int64_t first);
 coc_status coc_encoder_backward(coc_encoder *encoder, coc_params *params, const coc_groups *groups,
                                 const coc_encoder_input *input, const real *dh,
                                 coc_gradient_ready ready, void *context);
 
-/* params->running and ->batches after a training forward: the mean over all groups of all ranks.
- * momentum 1 with several calls and `weight` re-estimates: see train/evaluate.c. Collective. */
+/* params->running and ->batches after a training forward, once: the mean over all groups of all
+ * ranks enters with `momentum`. Momenta 1, 1/2, 1/3, ... make the mean over calls (train/step.c,
+ * coc_reestimate_running). Collective over comm. Errors: COC_ERR_RANKS. */
 coc_status coc_encoder_update_running(coc_encoder *encoder, coc_params *params,
                                       const coc_groups *groups, coc_comm *comm, double momentum);
 
-/* Evaluation mode: running statistics, no dropout, no stochastic depth. Not collective. */
+/* Evaluation mode: running statistics, no dropout, no stochastic depth. Writes over what a training
+ * forward left for backward. Not collective. */
 coc_status coc_encoder_embed(coc_encoder *encoder, const coc_params *params, int64_t n,
                              const real *x, const real *keep, real *h);
 
-/* For tests: the raw memory of clip 0 after the stem's norm (block -1) or a block's output, NHWC.
- */
+/* For tests: a block's output [n][h][w][C] of the last training forward; borrowed. */
 const real *coc_encoder_block_output(const coc_encoder *encoder, int block);
 
 #endif

@@ -1,0 +1,228 @@
+/* model/encoder.c - creating an encoder: its network laid out in one arena. */
+#include "model/encoder.h"
+
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "model/encoder_plan.h"
+
+static int64_t outputs(const coc_conv *c)
+{
+    return (int64_t)c->out_h * c->out_w * c->out_c;
+}
+
+static int64_t inputs(const coc_conv *c)
+{
+    return (int64_t)c->in_h * c->in_w * c->in_c;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The largest of everything that is shared by all layers; numbers of one clip. */
+typedef struct {
+    int64_t channels;                  /* of any norm */
+    int64_t output, depthwise, expand; /* values of a gradient buffer */
+    int64_t all_channels;              /* of all norms together */
+    int norms;
+} plan_sizes;
+
+static void count_norm(plan_sizes *s, const coc_conv *conv)
+{
+    s->channels = larger(s->channels, conv->out_c);
+    s->all_channels += conv->out_c;
+    s->norms++;
+}
+
+static plan_sizes measure(const coc_network *network)
+{
+    plan_sizes s = {.output = outputs(&network->stem)};
+
+    count_norm(&s, &network->stem);
+    for (int i = 0; i < network->blocks; i++) {
+        const coc_block *block = &network->block[i];
+
+        if (block->has_expand) {
+            count_norm(&s, &block->expand);
+            s.expand = larger(s.expand, outputs(&block->expand));
+        }
+        count_norm(&s, &block->depthwise);
+        count_norm(&s, &block->project);
+        s.depthwise = larger(s.depthwise, outputs(&block->depthwise));
+        s.output = larger(s.output, outputs(&block->project));
+    }
+    count_norm(&s, &network->head);
+    return s;
+}
+
+static real *take(coc_encoder *e, int64_t count)
+{
+    return coc_arena_take(&e->arena, count, sizeof(real));
+}
+
+/* The next norm in the order of the forward pass: the one after `conv`. */
+static coc_norm_layer *take_norm(coc_encoder *e, const coc_conv *conv, bool silu)
+{
+    coc_norm_layer *layer = &e->norm[e->norms];
+    const int64_t count = (int64_t)e->groups * conv->out_c;
+
+    *layer = (coc_norm_layer){.channels = conv->out_c,
+                              .positions = (int64_t)conv->out_h * conv->out_w,
+                              .mean = take(e, count),
+                              .inverse_std = take(e, count),
+                              .scale = take(e, count),
+                              .shift = take(e, count)};
+    if (e->values != NULL) layer->values = e->values + (int64_t)e->norms * e->groups;
+    layer->read = (coc_norm){.mean = layer->mean,
+                             .inverse_std = layer->inverse_std,
+                             .scale = layer->scale,
+                             .shift = layer->shift,
+                             .silu = silu};
+    e->norms++;
+    return layer;
+}
+
+/* What a block needs besides its output. */
+static void take_block(coc_encoder *e, const coc_block *block, coc_block_memory *m)
+{
+    const int64_t n = e->clips, channels = block->depthwise.out_c;
+
+    m->expand_norm = NULL;
+    m->expand = NULL;
+    if (block->has_expand) {
+        m->expand_norm = take_norm(e, &block->expand, true);
+        m->expand = take(e, n * outputs(&block->expand));
+    }
+    m->depthwise_norm = take_norm(e, &block->depthwise, true);
+    m->depthwise = take(e, n * outputs(&block->depthwise));
+    m->pooled = take(e, n * channels);
+    m->hidden = take(e, n * block->squeeze);
+    m->gate = take(e, n * channels);
+    m->project_norm = take_norm(e, &block->project, false);
+    m->project = take(e, n * outputs(&block->project));
+}
+
+/* In training blocks follow each other. In evaluation each begins where the last one began, and
+ * outputs alternate between two places, since a block's input must outlive its other parts. */
+static void take_blocks(coc_encoder *e, const plan_sizes *sizes)
+{
+    real *turn[2] = {NULL, NULL};
+    size_t mark, top;
+
+    for (int i = 0; i < 2 && !e->training; i++)
+        turn[i] = take(e, e->clips * sizes->output);
+    mark = top = e->arena.used;
+    for (int i = 0; i < e->network->blocks; i++) {
+        const coc_block *block = &e->network->block[i];
+
+        if (!e->training) e->arena.used = mark;
+        take_block(e, block, &e->block[i]);
+        e->block[i].output =
+            e->training ? take(e, e->clips * outputs(&block->project)) : turn[i % 2];
+        if (e->arena.used > top) top = e->arena.used;
+    }
+    e->arena.used = top;
+}
+
+static void take_training(coc_encoder *e, const plan_sizes *sizes)
+{
+    const int64_t n = e->clips, groups = e->groups;
+
+    e->group = coc_arena_take(&e->arena, n, sizeof *e->group);
+    e->owned = coc_arena_take(&e->arena, groups, sizeof *e->owned);
+    e->values = coc_arena_take(&e->arena, sizes->norms * groups, sizeof *e->values);
+    e->sums = coc_arena_take(&e->arena, groups * 2 * sizes->channels, sizeof *e->sums);
+    e->stats = 2 * sizes->all_channels;
+    e->stat = coc_arena_take(&e->arena, e->stats, sizeof *e->stat);
+    e->d_output = take(e, n * sizes->output);
+    e->d_depthwise = take(e, n * sizes->depthwise);
+    e->d_expand = take(e, n * sizes->expand);
+    e->d_gate = take(e, n * sizes->channels);
+    e->d_pooled = take(e, n * sizes->channels);
+    e->d_projected = take(e, n * e->network->embedding);
+    e->mean_du = take(e, groups * sizes->channels);
+    e->mean_dux = take(e, groups * sizes->channels);
+}
+
+/* Run twice: to count, and to place (base/device.h). */
+static void layout(coc_encoder *e, const plan_sizes *sizes)
+{
+    const coc_network *network = e->network;
+    const int64_t n = e->clips, head = network->head.out_c;
+
+    e->norms = 0;
+    e->no_group = coc_arena_take(&e->arena, n, sizeof *e->no_group);
+    if (e->training) take_training(e, sizes);
+    e->stem_norm = take_norm(e, &network->stem, true);
+    e->stem = take(e, n * outputs(&network->stem));
+    e->stem_output =
+        network->block[0].has_skip ? take(e, n * inputs(&network->block[0].depthwise)) : NULL;
+    take_blocks(e, sizes);
+    e->head_norm = take_norm(e, &network->head, true);
+    e->head = take(e, n * outputs(&network->head));
+    e->pooled = take(e, n * head);
+    e->dropped = take(e, n * head);
+    e->projected = take(e, n * network->embedding);
+    e->row_mean = take(e, n);
+    e->row_inverse_std = take(e, n);
+}
+
+coc_status coc_encoder_create(coc_backend *backend, const coc_network *network, int64_t clips,
+                              bool training, coc_encoder **encoder)
+{
+    const plan_sizes sizes = measure(network);
+    coc_status status;
+    coc_encoder *e;
+
+    COC_TRY(coc_alloc(1, sizeof *e, encoder));
+    e = *encoder;
+    e->backend = backend;
+    e->network = network;
+    e->clips = clips;
+    e->training = training;
+    /* a rank has a pair of each of its groups */
+    e->groups = training ? (int)larger(clips / 2, 1) : 1;
+    layout(e, &sizes);
+    COC_TRY_GOTO(status, coc_arena_create(&e->arena, backend->device, e->arena.used), fail);
+    layout(e, &sizes);
+    COC_TRY_GOTO(status,
+                 backend->device->zero(backend->device, e->no_group,
+                                       (size_t)clips * sizeof *e->no_group, NULL),
+                 fail);
+    COC_TRY_GOTO(status,
+                 coc_alloc((int64_t)e->norms * e->groups, sizeof *e->host_values, &e->host_values),
+                 fail);
+    return COC_OK;
+
+fail:
+    coc_encoder_destroy(encoder);
+    return status;
+}
+
+void coc_encoder_destroy(coc_encoder **encoder)
+{
+    if (*encoder == NULL) return;
+    coc_arena_destroy(&(*encoder)->arena);
+    free((*encoder)->host_values);
+    free(*encoder);
+    *encoder = NULL;
+}
+
+size_t coc_encoder_bytes(const coc_encoder *encoder)
+{
+    return encoder->arena.bytes;
+}
+
+const real *coc_encoder_block_output(const coc_encoder *encoder, int block)
+{
+    return encoder->block[block].output;
+}
+
+coc_source coc_block_source(coc_encoder *e, int i)
+{
+    if (i > 0) return (coc_source){e->block[i - 1].output, NULL};
+    if (e->stem_output != NULL) return (coc_source){e->stem_output, NULL};
+    return (coc_source){e->stem, e->stem_norm};
+}
