@@ -32,8 +32,8 @@ typedef struct {
     const char *name;
     coc_side side; /* where buffers live */
 
-    /* recv [sum counts] = everybody's send [counts[rank]], in rank order. counts [size].
-     * Collective. */
+    /* recv [sum counts] = everybody's send [counts[rank]], in rank order. counts [size]. send may
+     * be this rank's own place in recv. Collective. */
     coc_status (*start_all_gather)(coc_comm *comm, const char *what, const void *send, void *recv,
                                    const int64_t *counts, coc_type type, coc_stream *stream,
                                    coc_request **request);
@@ -89,7 +89,7 @@ bool coc_comm_is_parallel(void);
 /* End all ranks at once with one line on standard error (rank, host, place, what, what to do),
  * taken from this thread's last error; does not return. Only main() and the watchdog call it. A
  * status of COC_ERR_ELSEWHERE prints nothing. */
-void coc_comm_abort(coc_comm *comm, coc_status status) __attribute__((noreturn));
+void coc_comm_abort(coc_status status) __attribute__((noreturn));
 
 /* Start and wait: the blocking forms. Host or device memory as ops->side says. Collective. */
 coc_status coc_all_gather(coc_comm *comm, const char *what, const void *send, void *recv,

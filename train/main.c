@@ -1,10 +1,12 @@
 /* train/main.c - the program `cocola`: find the command, run it, and end. The only place that ends
- * the process: by a return when this process is alone or all went well, else by coc_comm_abort(),
- * so that all ranks end with one line. */
+ * the process: by a return when all went well or all ranks stopped on a signal, else by
+ * coc_comm_abort(), so that all ranks end with one line. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "comm/comm.h"
 #include "train/cli.h"
 #include "train/commands.h"
 
@@ -32,7 +34,8 @@ int main(int argc, char **argv)
     /* results that did not reach their place are no success */
     if (fflush(stdout) != 0 && status == COC_OK)
         status = COC_FAIL(COC_ERR_IO, "standard output cannot be written: %s", strerror(errno));
-    if (status != COC_OK && status != COC_ERR_ELSEWHERE)
-        fprintf(stderr, "cocola: %s\n", coc_error_text());
+    if (status == COC_ERR_STOPPED) coc_log_root("cocola: %s", coc_error_text());
+    if (status != COC_OK && status != COC_ERR_STOPPED) coc_comm_abort(status);
+    coc_comm_finish();
     return coc_exit_code(status);
 }

@@ -1,0 +1,323 @@
+/* The collectives of the mpi row on 1 to 4 ranks. Values are small integers, so sums are exact and
+ * every comparison is without tolerance. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "comm/comm.h"
+#include "comm/mpi_comm.h"
+#include "tests/test.h"
+
+static coc_comm *world;
+
+enum { MOST = 64 }; /* ranks; counts below are a few a rank */
+
+/* 3, 0, 5, 2, 3, 0, ... */
+static int64_t uneven(int64_t *counts, int size)
+{
+    static const int64_t pattern[] = {3, 0, 5, 2};
+    int64_t total = 0;
+
+    for (int rank = 0; rank < size; rank++)
+        total += counts[rank] = pattern[rank % 4];
+    return total;
+}
+
+static int64_t begin_of(const int64_t *counts, int rank)
+{
+    int64_t first = 0;
+
+    for (int i = 0; i < rank; i++)
+        first += counts[i];
+    return first;
+}
+
+static void gather_uneven(coc_comm *comm)
+{
+    int64_t counts[MOST];
+    const int64_t total = uneven(counts, comm->size);
+    float own[8], all[5 * MOST];
+
+    for (int64_t i = 0; i < total + 1; i++)
+        all[i] = -1;
+    for (int64_t i = 0; i < counts[comm->rank]; i++)
+        own[i] = (float)(100 * comm->rank + i);
+    REQUIRE_OK(coc_all_gather(comm, "gather", own, all, counts, COC_FLOAT));
+    for (int rank = 0, at = 0; rank < comm->size; rank++)
+        for (int64_t i = 0; i < counts[rank]; i++)
+            CHECK(all[at++] == (float)(100 * rank + i));
+    CHECK(all[total] == -1);
+}
+
+static void scatter_uneven(coc_comm *comm)
+{
+    int64_t counts[MOST];
+    const int64_t total = uneven(counts, comm->size);
+    const int64_t first = begin_of(counts, comm->rank);
+    const int sum = comm->size * (comm->size + 1) / 2;
+    int32_t all[5 * MOST], part[8];
+
+    for (int64_t i = 0; i < total; i++)
+        all[i] = (int32_t)((comm->rank + 1) * (i + 1));
+    for (int i = 0; i < 8; i++)
+        part[i] = -1;
+    REQUIRE_OK(coc_reduce_scatter(comm, "scatter", all, part, counts, COC_INT32));
+    for (int64_t i = 0; i < counts[comm->rank]; i++)
+        CHECK(part[i] == sum * (first + i + 1));
+    CHECK(part[counts[comm->rank]] == -1);
+}
+
+static void reduce_types(coc_comm *comm)
+{
+    const int sum = comm->size * (comm->size + 1) / 2;
+    float f[3];
+    double d[3];
+    int64_t l[3];
+    uint8_t b[3];
+
+    for (int i = 0; i < 3; i++) {
+        f[i] = (float)((comm->rank + 1) * i);
+        d[i] = (comm->rank + 1.0) * i;
+        l[i] = (int64_t)(comm->rank + 1) * i << 40;
+        b[i] = (uint8_t)((comm->rank + 1) * i);
+    }
+    REQUIRE_OK(coc_all_reduce(comm, "floats", f, 3, COC_FLOAT));
+    REQUIRE_OK(coc_all_reduce(comm, "doubles", d, 3, COC_DOUBLE));
+    REQUIRE_OK(coc_all_reduce(comm, "longs", l, 3, COC_INT64));
+    REQUIRE_OK(coc_all_reduce(comm, "bytes", b, 3, COC_BYTE));
+    for (int i = 0; i < 3; i++)
+        CHECK(f[i] == (float)(sum * i) && d[i] == sum * i && l[i] == (int64_t)sum * i << 40 &&
+              b[i] == sum * i);
+}
+
+static void broadcast_from_each(coc_comm *comm)
+{
+    for (int root = 0; root < comm->size; root++) {
+        double values[20];
+
+        for (int i = 0; i < 20; i++)
+            values[i] = comm->rank == root ? root * 100 + i : -1;
+        REQUIRE_OK(coc_broadcast(comm, "broadcast", values, 20, COC_DOUBLE, root));
+        for (int i = 0; i < 20; i++)
+            CHECK(values[i] == root * 100 + i);
+    }
+}
+
+static void every_collective(coc_comm *comm)
+{
+    gather_uneven(comm);
+    scatter_uneven(comm);
+    reduce_types(comm);
+    broadcast_from_each(comm);
+}
+
+static void collectives_are_exact_with_uneven_and_zero_counts(void)
+{
+    /* Each rank's values arrive in rank order and nothing is written behind them; sums of small
+     * integers are exact, of every type. */
+    every_collective(world);
+}
+
+static void what_does_not_fit_is_moved_in_pieces(void)
+{
+    /* The same results when one MPI call may move two elements only, which is how counts beyond
+     * int travel. */
+    coc_mpi_set_piece(2);
+    every_collective(world);
+    coc_mpi_set_piece(INT64_C(1) << 30);
+}
+
+static void counts_may_all_be_zero(void)
+{
+    /* Nothing to move is no error, with NULL for buffers. */
+    int64_t counts[MOST] = {0};
+
+    REQUIRE_OK(coc_all_gather(world, "nothing", NULL, NULL, counts, COC_FLOAT));
+    REQUIRE_OK(coc_reduce_scatter(world, "nothing", NULL, NULL, counts, COC_FLOAT));
+    REQUIRE_OK(coc_all_reduce(world, "nothing", NULL, 0, COC_FLOAT));
+    REQUIRE_OK(coc_broadcast(world, "nothing", NULL, 0, COC_FLOAT, 0));
+}
+
+static void gather_works_in_place(void)
+{
+    /* A rank whose part already stands at its place in recv passes that place as send. */
+    int64_t counts[MOST], first;
+    int32_t all[5 * MOST];
+
+    uneven(counts, world->size);
+    first = begin_of(counts, world->rank);
+    for (int64_t i = 0; i < counts[world->rank]; i++)
+        all[first + i] = (int32_t)(10 * world->rank + i);
+    REQUIRE_OK(coc_all_gather(world, "in place", all + first, all, counts, COC_INT32));
+    for (int rank = 0, at = 0; rank < world->size; rank++)
+        for (int64_t i = 0; i < counts[rank]; i++)
+            CHECK(all[at++] == 10 * rank + i);
+}
+
+static void several_collectives_are_in_flight(void)
+{
+    /* Eight buckets of different sizes, with a gather and a scatter between them, started before
+     * any is waited for and waited for in another order, all arrive whole. */
+    enum { BUCKETS = 8, LARGEST = 40000 };
+    const int sum = world->size * (world->size + 1) / 2;
+    coc_request *requests[BUCKETS], *gathered, *scattered;
+    int64_t counts[MOST];
+    float *buckets = malloc(BUCKETS * LARGEST * sizeof *buckets), part = 0, all[MOST], ones[MOST];
+
+    REQUIRE(buckets != NULL);
+    for (int rank = 0; rank < world->size; rank++) {
+        counts[rank] = 1;
+        ones[rank] = (float)(rank + 1);
+    }
+    for (int i = 0; i < BUCKETS * LARGEST; i++)
+        buckets[i] = (float)((world->rank + 1) * (i % 100));
+    for (int b = 0; b < BUCKETS; b++) {
+        REQUIRE_OK(world->ops->start_all_reduce(world, "bucket", buckets + b * LARGEST,
+                                                LARGEST >> b, COC_FLOAT, NULL, &requests[b]));
+        if (b == 3)
+            REQUIRE_OK(world->ops->start_all_gather(world, "ones", &ones[world->rank], all, counts,
+                                                    COC_FLOAT, NULL, &gathered));
+        if (b == 5)
+            REQUIRE_OK(world->ops->start_reduce_scatter(world, "parts", ones, &part, counts,
+                                                        COC_FLOAT, NULL, &scattered));
+    }
+    REQUIRE_OK(world->ops->wait(world, &scattered));
+    for (int b = BUCKETS - 1; b >= 0; b--)
+        REQUIRE_OK(world->ops->wait(world, &requests[b]));
+    REQUIRE_OK(world->ops->wait(world, &gathered));
+    CHECK(requests[0] == NULL && gathered == NULL);
+    CHECK(part == (float)(world->size * (world->rank + 1)));
+    for (int rank = 0; rank < world->size; rank++)
+        CHECK(all[rank] == (float)(rank + 1));
+    for (int b = 0; b < BUCKETS; b++)
+        for (int i = 0; i < LARGEST >> b; i += 7)
+            CHECK(buckets[b * LARGEST + i] == (float)(sum * ((b * LARGEST + i) % 100)));
+    free(buckets);
+}
+
+static void subgroups_work_beside_the_world(void)
+{
+    /* Groups of two ranks and the rest, and one inside another, have their own order and sums, and
+     * the world goes on beside them. */
+    const int first = world->rank / 2 * 2;
+    const int last = first + 1 < world->size ? first + 1 : world->size - 1;
+    coc_comm *pair = NULL, *alone = NULL;
+
+    REQUIRE_OK(world->ops->subgroup(world, first, last, &pair));
+    CHECK(pair->size == last - first + 1 && pair->rank == world->rank - first);
+    CHECK(pair->local_rank == world->local_rank && strcmp(pair->host, world->host) == 0);
+    every_collective(pair);
+    every_collective(world);
+    REQUIRE_OK(pair->ops->subgroup(pair, pair->rank, pair->rank, &alone));
+    CHECK(alone->size == 1);
+    every_collective(alone);
+    coc_comm_destroy(&alone);
+    coc_comm_destroy(&pair);
+    CHECK(pair == NULL);
+}
+
+static void sums_do_not_depend_on_who_comes_first(void)
+{
+    /* Floats that do not add up exactly give the same bits in every run, also when ranks come late:
+     * the order of adding is that of the ranks. */
+    int64_t counts[MOST];
+    float all[MOST], part = 0, want;
+
+    for (int rank = 0; rank < world->size; rank++) {
+        counts[rank] = 1;
+        all[rank] = 1.0f / (float)(3 + world->rank);
+    }
+    want = 1.0f / 3;
+    for (int rank = 1; rank < world->size; rank++)
+        want += 1.0f / (float)(3 + rank);
+    for (int late = 0; late < world->size; late++) {
+        if (late == world->rank) coc_sleep_seconds(0.01);
+        REQUIRE_OK(coc_reduce_scatter(world, "late", all, &part, counts, COC_FLOAT));
+        CHECK(part == want);
+    }
+}
+
+static void agreement_keeps_one_message(void)
+{
+    /* When the last two ranks fail, everybody fails; the lower of them keeps its status and text,
+     * signed with rank and host where there are several, and the others hear of it only. */
+    const int lowest = world->size > 1 ? world->size - 2 : 0;
+    const bool fails = world->rank >= lowest;
+    const coc_status mine =
+        fails ? COC_FAIL(COC_ERR_INPUT, "x.h5: cut at byte %d", world->rank) : COC_OK;
+    const coc_status status = coc_comm_agree(world, "opening", mine);
+    char want[128];
+
+    snprintf(want, sizeof want, "rank %d on %s: x.h5: cut at byte %d", world->rank, world->host,
+             world->rank);
+    if (world->rank != lowest)
+        CHECK(status == COC_ERR_ELSEWHERE);
+    else
+        CHECK(status == COC_ERR_INPUT &&
+              strcmp(coc_error_text(), world->size > 1 ? want : strstr(want, "x.h5")) == 0);
+    REQUIRE_OK(coc_comm_agree(world, "nothing", COC_OK));
+}
+
+static void agreement_passes_over_those_who_were_told(void)
+{
+    /* A failure of its own is kept before one that was heard of elsewhere, though that rank is
+     * lower. */
+    const int owner = world->size - 1;
+    coc_status status = COC_ERR_ELSEWHERE;
+
+    if (world->rank == owner) status = COC_FAIL(COC_ERR_IO, "disk is full");
+    status = coc_comm_agree(world, "writing", status);
+    CHECK(status == (world->rank == owner ? COC_ERR_IO : COC_ERR_ELSEWHERE));
+}
+
+static void a_flag_on_one_rank_is_seen_by_all(void)
+{
+    /* False when nobody sets it; true on all when any one does. */
+    bool any = true;
+
+    REQUIRE_OK(coc_comm_any(world, "flag", false, &any));
+    CHECK(!any);
+    for (int who = 0; who < world->size; who++) {
+        REQUIRE_OK(coc_comm_any(world, "flag", who == world->rank, &any));
+        CHECK(any);
+    }
+}
+
+static void progress_is_counted(void)
+{
+    /* The watchdog's progress word counts collectives started, not finished. */
+    const uint64_t before = world->started;
+    coc_request *request;
+    int32_t one = 1;
+
+    REQUIRE_OK(world->ops->start_all_reduce(world, "one", &one, 1, COC_INT32, NULL, &request));
+    CHECK(world->started == before + 1);
+    REQUIRE_OK(world->ops->wait(world, &request));
+    REQUIRE_OK(coc_barrier(world, "barrier"));
+    CHECK(world->started == before + 2);
+}
+
+int main(void)
+{
+    const coc_comm_settings settings = {.backend = "mpi", .deadline = 60};
+    const coc_status status = coc_comm_start(&settings, &world);
+    int result;
+
+    if (status != COC_OK) coc_comm_abort(status);
+    RUN(collectives_are_exact_with_uneven_and_zero_counts);
+    RUN(what_does_not_fit_is_moved_in_pieces);
+    RUN(counts_may_all_be_zero);
+    RUN(gather_works_in_place);
+    RUN(several_collectives_are_in_flight);
+    RUN(subgroups_work_beside_the_world);
+    RUN(sums_do_not_depend_on_who_comes_first);
+    RUN(agreement_keeps_one_message);
+    RUN(agreement_passes_over_those_who_were_told);
+    RUN(a_flag_on_one_rank_is_seen_by_all);
+    RUN(progress_is_counted);
+    coc_comm_destroy(&world);
+    result = coc_test_result();
+    coc_comm_finish();
+    return result;
+}
