@@ -3,7 +3,7 @@
     python make_model.py [OUT]         (needs torch, efficientnet_pytorch 0.7.1, h5py, safetensors, numpy)
 
 The tree's own yardstick where the big reference values are absent. The network is the encoder family's member of
-width 0.1 and depth 0.2; inputs are smooth synthetic fields in the range of the features. All values are computed in
+width 0.1 and depth 0.4; inputs are smooth synthetic fields in the range of the features. All values are computed in
 float64 from float32 inputs and weights; every layout (groups, names, attributes) is that of the big files:
 gradients `grad/NAME`, running statistics `after/NAME`, given masks, `zero_gradient_tensors`, six Adam losses.
 """
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-WIDTH, DEPTH, PAIRS, SEED = 0.1, 0.2, 3, 20
+WIDTH, DEPTH, PAIRS, SEED = 0.1, 0.4, 3, 20
 rng = np.random.default_rng(SEED)
 torch.manual_seed(SEED)
 torch.set_num_threads(2)
@@ -45,9 +45,9 @@ class Encoder(torch.nn.Module):
 class Similarity(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        # multiples of 1/512: they compress, and are exact in float32
-        w = 0.1 * np.eye(512) + 0.02 * rng.standard_normal((512, 512))
-        self.w = torch.nn.Parameter(torch.from_numpy(np.float32(np.rint(w * 512) / 512)))
+        # multiples of 1/2048: they compress, and are exact in float32
+        w = 0.03 * np.eye(512) + 0.004 * rng.standard_normal((512, 512))
+        self.w = torch.nn.Parameter(torch.from_numpy(np.float32(np.rint(w * 2048) / 2048)))
 
     def forward(self, a, p):
         return a @ (self.w @ p.T)
@@ -120,7 +120,8 @@ def train_step(group, model, x, stochastic):
     put(group, "s", s.detach().numpy(), "[B][B]")
     put(group, "channel_mode", mode.astype(np.int32), "[B] 0 harmonic zeroed, 1 percussive zeroed, 2 both kept")
     for name, value in activations.items():
-        put(group, f"activation/{name}", value[0].float().numpy(), "clip 0")
+        if not stochastic:
+            put(group, f"activation/{name}", value[0].float().numpy(), "clip 0")
     gradients = {k: v.grad.numpy() for k, v in model.named_parameters()}
     for name, value in gradients.items():
         put(group, f"grad/{name}", np.float32(value))
@@ -143,11 +144,17 @@ def main(folder):
     # positives resemble their anchors, so that the loss is neither zero nor chance
     x[PAIRS:] = np.rint((0.6 * x[:PAIRS] + 0.4 * x[PAIRS:]) * 16) / 16
     with torch.no_grad():  # running statistics that fit, embeddings that spread
-        model.train()
-        for _ in range(300):
-            model.embed(torch.from_numpy(x))
+        norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        for momentum in (1.0, 0.01):
+            for norm in norms:
+                norm.momentum = momentum
+            if momentum == 1.0:
+                model.train().embed(torch.from_numpy(x))
         model.eval()
-        model.encoder.projection.bias -= model.encoder(torch.from_numpy(x)).mean(0)
+        out = model.encoder(torch.from_numpy(x))
+        spread = (out - out.mean(0)).std()
+        model.encoder.projection.weight /= spread
+        model.encoder.projection.bias.copy_((model.encoder.projection.bias - out.mean(0)) / spread)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, f"{folder}/weights.safetensors")
     start = {k: v.clone() for k, v in model.state_dict().items()}
 
@@ -159,11 +166,11 @@ def main(folder):
 
     with torch.no_grad(), h5py.File(f"{folder}/eval.h5", "w") as f:
         h = fresh().eval().embed(torch.from_numpy(x).double())
-        put(f, "x", x, "[2B][2][64][501] features, anchors then positives")
+        f["x"] = h5py.ExternalLink("train.h5", "/x")
         put(f, "h", h.numpy(), "[2B][512] embeddings, evaluation mode")
         put(f, "s", model.similarity(h[:PAIRS], h[PAIRS:]).numpy(), "[B][B] similarities")
     with h5py.File(f"{folder}/train.h5", "w") as f:
-        f.attrs.update(torch=torch.__version__, efficientnet_pytorch="0.7.1", seed=SEED, width=WIDTH, depth=DEPTH)
+        f.attrs.update(torch=str(torch.__version__), efficientnet_pytorch="0.7.1", seed=SEED, width=WIDTH, depth=DEPTH)
         put(f, "x", x, "[2B][2][64][501] features, anchors then positives")
         train_step(f.create_group("plain"), fresh().train(), x, False)
         train_step(f.create_group("masked"), fresh().train(), x, True)
