@@ -7,8 +7,7 @@
 
 /* One row a command, in the order in which one uses them. A command stands here when it works. */
 static const coc_command commands[] = {
-    {"import", "published weights (safetensors) -> checkpoint", false, coc_cmd_import},
-    {"export", "checkpoint -> published weights (safetensors)", false, coc_cmd_export},
+    {"preprocess", "a data set of stems on disk -> a store", true, coc_cmd_preprocess},
     {"help", "what a command or a setting means: help COMMAND, help settings [NAME]", false,
      coc_cmd_help},
     {NULL, NULL, false, NULL},
