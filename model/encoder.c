@@ -11,11 +11,6 @@ static int64_t outputs(const coc_conv *c)
     return (int64_t)c->out_h * c->out_w * c->out_c;
 }
 
-static int64_t inputs(const coc_conv *c)
-{
-    return (int64_t)c->in_h * c->in_w * c->in_c;
-}
-
 static int64_t larger(int64_t a, int64_t b)
 {
     return a > b ? a : b;
@@ -157,8 +152,6 @@ static void layout(coc_encoder *e, const plan_sizes *sizes)
     if (e->training) take_training(e, sizes);
     e->stem_norm = take_norm(e, &network->stem, true);
     e->stem = take(e, n * outputs(&network->stem));
-    e->stem_output =
-        network->block[0].has_skip ? take(e, n * inputs(&network->block[0].depthwise)) : NULL;
     take_blocks(e, sizes);
     e->head_norm = take_norm(e, &network->head, true);
     e->head = take(e, n * outputs(&network->head));
@@ -223,6 +216,5 @@ const real *coc_encoder_block_output(const coc_encoder *encoder, int block)
 coc_source coc_block_source(coc_encoder *e, int i)
 {
     if (i > 0) return (coc_source){e->block[i - 1].output, NULL};
-    if (e->stem_output != NULL) return (coc_source){e->stem_output, NULL};
     return (coc_source){e->stem, e->stem_norm};
 }

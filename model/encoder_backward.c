@@ -129,7 +129,7 @@ static coc_status backward_stem(const pass *p)
     coc_encoder *e = p->e;
     const coc_param_index *at = &p->params->at;
     /* only a depthwise convolution that read the stem through its norm has left the sums */
-    const bool summed = e->stem_output == NULL && !e->network->block[0].has_expand;
+    const bool summed = !e->network->block[0].has_expand;
     coc_gradient g = {.x = e->stem, .norm = &e->stem_norm->read, .dz = e->d_output};
 
     COC_TRY(coc_norm_backward(e, p->params, p->groups, e->stem_norm, &at->stem_norm, p->input->n,

@@ -20,17 +20,13 @@ static coc_status forward_stem(const pass *p)
 {
     coc_encoder *e = p->e;
     const coc_param_index *at = &p->params->at;
-    const coc_ops *ops = e->backend->ops;
     double *sums;
 
     COC_TRY(coc_norm_sums(e, p->groups, e->stem_norm, &sums));
-    ops->stem_forward(e->backend, &e->network->stem, p->input->n, p->input->x, p->input->keep,
-                      p->params->value + at->stem, e->stem, e->stem_norm->read.group, sums);
-    COC_TRY(coc_norm_settle(e, p->params, p->groups, e->stem_norm, &at->stem_norm));
-    if (e->stem_output != NULL)
-        ops->join_forward(e->backend, p->input->n, e->stem_norm->positions, e->stem_norm->channels,
-                          e->stem, &e->stem_norm->read, NULL, NULL, e->stem_output);
-    return COC_OK;
+    e->backend->ops->stem_forward(e->backend, &e->network->stem, p->input->n, p->input->x,
+                                  p->input->keep, p->params->value + at->stem, e->stem,
+                                  e->stem_norm->read.group, sums);
+    return coc_norm_settle(e, p->params, p->groups, e->stem_norm, &at->stem_norm);
 }
 
 static coc_status forward_expand(const pass *p, int i, coc_source *source)

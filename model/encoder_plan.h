@@ -39,7 +39,6 @@ struct coc_encoder {
     coc_norm_layer norm[COC_MAX_NORMS]; /* in the order of the forward pass */
     coc_norm_layer *stem_norm, *head_norm;
     real *stem, *head; /* [n][P][C] raw */
-    real *stem_output; /* norm and SiLU of the stem; NULL when the first block has no skip */
     coc_block_memory block[COC_MAX_BLOCKS];
     real *pooled, *dropped, *projected; /* [n][head], [n][head], [n][d] */
     real *row_mean, *row_inverse_std;   /* [n] of the layer norm */

@@ -108,13 +108,16 @@ typedef struct {
     int h, w, c, side;
 } shape;
 
+/* Only repeats have a skip: efficientnet_pytorch compares the stride of a stage's first block,
+ * there a list of one number, with a number, so that one has none even where shapes allow it. */
 static coc_block make_block(const coc_profile *profile, int in, int out, const coc_stage *stage,
-                            int stride, shape *at)
+                            bool repeat, shape *at)
 {
+    const int stride = repeat ? 1 : stage->stride;
     const int expanded = in * stage->expand;
     const int squeeze = (int)(in * profile->se_ratio);
     coc_block block = {.has_expand = stage->expand != 1,
-                       .has_skip = stride == 1 && in == out,
+                       .has_skip = repeat && in == out,
                        .squeeze = squeeze > 1 ? squeeze : 1};
 
     block.expand = make_conv(at->h, at->w, in, expanded, 1, 1, at->side);
@@ -152,8 +155,7 @@ coc_status coc_network_build(const coc_profile *profile, double width, double de
             if (at.h < 1 || at.w < 1)
                 return COC_FAIL(COC_ERR_SETTING, "input of %d x %d is too small for the encoder",
                                 bands, frames);
-            network->block[network->blocks++] =
-                make_block(profile, at.c, out, stage, r == 0 ? stage->stride : 1, &at);
+            network->block[network->blocks++] = make_block(profile, at.c, out, stage, r > 0, &at);
         }
     }
     network->head =

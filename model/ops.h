@@ -161,8 +161,7 @@ typedef struct {
                              const real *pooled, const real *hidden, const real *gate,
                              const real *dgate, const real *w1, const real *w2, double factor,
                              real *dpooled, real *dw1, real *db1, real *dw2, real *db2);
-    /* out = clip[n] * v + skip: a block's output, or the stem's where the first block has a skip
-     * (the only one whose norm has SiLU). clip, skip may be NULL (1, 0). */
+    /* out = clip[n] * u + skip: a block's output. clip, skip may be NULL (1, 0). */
     void (*join_forward)(coc_backend *b, int64_t n, int64_t positions, int channels, const real *x,
                          const coc_norm *norm, const real *clip, const real *skip, real *out);
 

@@ -119,9 +119,8 @@ void coc_ref_join_forward(coc_backend *b, int64_t n, int64_t positions, int chan
             for (int c = 0; c < channels; c++) {
                 const int64_t at = (i * positions + p) * channels + c;
                 const double u = (double)scale[c] * x[at] + shift[c];
-                const double v = norm->silu ? coc_ref_silu(u) : u;
 
-                out[at] = (real)(factor * v + (skip != NULL ? skip[at] : 0));
+                out[at] = (real)(factor * u + (skip != NULL ? skip[at] : 0));
             }
     }
 }
