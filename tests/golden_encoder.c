@@ -1,0 +1,481 @@
+/* The encoder, its gradients and six steps of Adam against the published implementation in double
+ * precision (the golden folder's README). Sets: "" the full width, "narrow/", and "small/" (in the
+ * source tree, for machines without the other two). */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <hdf5.h>
+
+#include "model/encoder.h"
+#include "model/similarity.h"
+#include "tests/test.h"
+#include "train/safetensors.h"
+
+/* What is tested now. */
+static const char *set, *backend_name;
+static char weights_path[4096], train_path[4096], eval_path[4096];
+
+typedef struct {
+    coc_network network;
+    coc_comm *comm;
+    coc_backend *backend;
+    coc_params *params;
+    coc_encoder *encoder;
+    coc_groups *groups;
+    coc_similarity *similarity;
+    int64_t pairs;
+    float *x, *h, *dh;
+    float *keep, *dropout, *depth; /* NULL: no masks */
+} model;
+
+static float *new_floats(int64_t n)
+{
+    return calloc((size_t)n, sizeof(float));
+}
+
+/* Everything for the pairs of file:x with the set's weights. */
+static coc_status model_create(const char *file, bool training, model *m)
+{
+    const coc_profile *profile;
+    double width, depth;
+    int channels;
+    int64_t count;
+
+    memset(m, 0, sizeof *m);
+    COC_TRY(coc_safetensors_identify(weights_path, &channels, &width, &depth));
+    COC_TRY(coc_profile_find("", channels, &profile));
+    COC_TRY(coc_network_build(profile, width, depth, 64, 501, &m->network));
+    COC_TRY(coc_comm_self(&m->comm));
+    COC_TRY(coc_backend_create(backend_name, 0, &m->backend));
+    COC_TRY(coc_params_create(&m->network, m->backend->device, &m->params));
+    COC_TRY(coc_safetensors_read(weights_path, m->params));
+    m->x = coc_golden_read(file, "x", &count);
+    m->pairs = count / (2 * channels * 64 * 501);
+    m->h = new_floats(2 * m->pairs * m->network.embedding);
+    m->dh = new_floats(2 * m->pairs * m->network.embedding);
+    COC_TRY(coc_encoder_create(m->backend, &m->network, 2 * m->pairs, training, &m->encoder));
+    COC_TRY(coc_groups_create(m->comm, m->pairs, 0, &m->groups));
+    return coc_similarity_create(m->backend, m->comm, m->pairs, m->network.embedding,
+                                 &m->similarity);
+}
+
+static void model_destroy(model *m)
+{
+    coc_similarity_destroy(&m->similarity);
+    coc_groups_destroy(&m->groups);
+    coc_encoder_destroy(&m->encoder);
+    coc_params_destroy(&m->params);
+    coc_backend_destroy(&m->backend);
+    coc_comm_destroy(&m->comm);
+    free(m->x);
+    free(m->h);
+    free(m->dh);
+    free(m->keep);
+    free(m->dropout);
+    free(m->depth);
+}
+
+/* The given channel modes, dropout and stochastic depth of train.h5's masked step. */
+static void read_masks(model *m)
+{
+    const int64_t n = 2 * m->pairs;
+    int64_t count;
+    int32_t *mode = coc_golden_read_int(train_path, "masked/channel_mode", &count);
+    int number = 0;
+
+    REQUIRE(mode != NULL);
+    m->keep = new_floats(2 * n);
+    for (int64_t i = 0; i < n; i++)
+        for (int c = 0; c < 2; c++)
+            m->keep[2 * i + c] = mode[i % m->pairs] != c;
+    free(mode);
+    m->dropout = coc_golden_read(train_path, "masked/dropout_keep", &count);
+    REQUIRE(count == n * m->network.head.out_c);
+    for (int64_t i = 0; i < count; i++)
+        m->dropout[i] /= 0.9f;
+    m->depth = new_floats(m->network.blocks * n);
+    for (int b = 0; b < m->network.blocks; b++) {
+        char name[64];
+        float *kept;
+        double p;
+
+        for (int64_t i = 0; i < n; i++)
+            m->depth[b * n + i] = 1;
+        if (!m->network.block[b].has_skip) continue;
+        snprintf(name, sizeof name, "masked/drop_connect/%02d", number++);
+        p = coc_golden_attribute(train_path, name, "p");
+        kept = coc_golden_read(train_path, name, &count);
+        REQUIRE(kept != NULL && count == n);
+        for (int64_t i = 0; i < n; i++)
+            m->depth[b * n + i] = (float)(kept[i] / (1 - p));
+        free(kept);
+    }
+}
+
+/* Loss and gradients of one training step. */
+static coc_status run_step(model *m, double *loss)
+{
+    const int64_t n = m->pairs, d = m->network.embedding;
+    const coc_encoder_input input = {
+        .n = 2 * n, .x = m->x, .keep = m->keep, .dropout = m->dropout, .depth = m->depth};
+    int64_t label[64];
+    uint64_t track[64];
+    coc_loss result;
+
+    for (int64_t i = 0; i < n; i++)
+        track[i] = (uint64_t)(label[i] = i);
+    memset(m->params->grad, 0, (size_t)m->params->weights * sizeof(real));
+    COC_TRY(coc_encoder_forward(m->encoder, m->params, m->groups, &input, m->h));
+    COC_TRY(coc_similarity_loss(m->similarity, m->params, m->h, m->h + n * d, label, track, track,
+                                m->dh, m->dh + n * d, &result, NULL));
+    *loss = result.loss;
+    return coc_encoder_backward(m->encoder, m->params, m->groups, &input, m->dh, NULL, NULL);
+}
+
+static bool in_zero_list(hid_t group, const char *name)
+{
+    const hid_t a = H5Aopen(group, "zero_gradient_tensors", H5P_DEFAULT);
+    const hid_t space = H5Aget_space(a), type = H5Aget_type(a);
+    const hssize_t n = H5Sget_simple_extent_npoints(space);
+    char **names = calloc(n > 0 ? (size_t)n : 1, sizeof *names);
+    bool found = false;
+
+    if (n > 0 && H5Aread(a, type, names) >= 0) {
+        for (hssize_t i = 0; i < n; i++)
+            found = found || strcmp(names[i], name) == 0;
+        H5Dvlen_reclaim(type, space, H5P_DEFAULT, names);
+    }
+    free(names);
+    H5Tclose(type);
+    H5Sclose(space);
+    H5Aclose(a);
+    return found;
+}
+
+/* ||got - want||^2 of one tensor, after holding it to its own bar: 2e-4 of its norm (the published
+ * float32 code: 4e-5 at worst), or 1e-5 of the whole gradient's where the truth is zero. */
+static double compare_gradient(const model *m, hid_t group, const char *kind, const coc_tensor *t,
+                               double whole, double *worst)
+{
+    char name[160];
+    int64_t count;
+    const bool zero = in_zero_list(group, t->name);
+    double square = 0, norm = 0, bar;
+    const float *got = m->params->grad + t->offset;
+    float *want;
+
+    snprintf(name, sizeof name, "%s/grad/%s", kind, t->name);
+    want = coc_golden_read(train_path, name, &count);
+    if (want == NULL || count != t->count) {
+        coc_test_fail(__FILE__, __LINE__, "%s: %lld values", name, (long long)count);
+        free(want);
+        return NAN;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        const double difference = (double)got[i] - (double)want[i];
+
+        square += difference * difference;
+        norm += (double)want[i] * (double)want[i];
+    }
+    free(want);
+    bar = zero ? 1e-5 * whole : 2e-4 * sqrt(norm);
+    if (!(sqrt(square) <= bar))
+        coc_test_fail(__FILE__, __LINE__, "%s: off by %g, allowed %g", name, sqrt(square), bar);
+    if (!zero) *worst = fmax(*worst, sqrt(square / norm));
+    return square;
+}
+
+static void compare_gradients(const model *m, const char *kind)
+{
+    const double whole = coc_golden_attribute(train_path, kind, "grad_norm");
+    const hid_t file = H5Fopen(train_path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    const hid_t group = H5Gopen2(file, kind, H5P_DEFAULT);
+    double square = 0, worst = 0;
+
+    for (int i = 0; i < m->params->tensors; i++)
+        if (m->params->tensor[i].kind == COC_TENSOR_WEIGHT)
+            square += compare_gradient(m, group, kind, &m->params->tensor[i], whole, &worst);
+    fprintf(stderr, "  gradient: %.2g of its norm, worst tensor %.2g\n", sqrt(square) / whole,
+            worst);
+    CHECK(sqrt(square) <= 1e-5 * whole);
+    H5Gclose(group);
+    H5Fclose(file);
+}
+
+static double largest_value(const float *values, int64_t n)
+{
+    double largest = 0;
+
+    for (int64_t i = 0; i < n; i++)
+        largest = fmax(largest, fabs((double)values[i]));
+    return largest;
+}
+
+/* Within 1e-5 of the tensor's largest value. A mean can be zero but for rounding (a convolution of
+ * normalised values): then it is held to the spread, the root of the variance that follows it. */
+static void compare_running(const model *m, const char *kind)
+{
+    for (int i = 0; i < m->params->tensors; i++) {
+        const coc_tensor *t = &m->params->tensor[i];
+        char name[160];
+        double scale;
+        int64_t count;
+        float *want;
+
+        if (t->kind != COC_TENSOR_RUNNING) continue;
+        snprintf(name, sizeof name, "%s/after/%s", kind, t->name);
+        want = coc_golden_read(train_path, name, &count);
+        REQUIRE(want != NULL && count == t->count);
+        scale = largest_value(want, count);
+        if (strstr(t->name, "running_mean") != NULL)
+            scale += sqrt(largest_value(m->params->running + t[1].offset, count));
+        CHECK_CLOSE(m->params->running + t->offset, want, count, 0, 1e-5 * scale);
+        free(want);
+    }
+}
+
+/* Clip 0 after every block: the golden values are float, [C][h][w]; ours [h][w][C]. The error of
+ * the published float32 code grows to about 1e-5 of the largest value over the blocks. */
+static void compare_blocks(const model *m, const char *kind)
+{
+    for (int b = 0; b < m->network.blocks; b++) {
+        const coc_conv *c = &m->network.block[b].project;
+        const int64_t positions = (int64_t)c->out_h * c->out_w;
+        const real *got = coc_encoder_block_output(m->encoder, b);
+        double worst = 0, largest = 0;
+        char name[64];
+        int64_t count;
+        float *want;
+
+        snprintf(name, sizeof name, "%s/activation/block%02d", kind, b);
+        want = coc_golden_read(train_path, name, &count);
+        REQUIRE(want != NULL && count == positions * c->out_c);
+        for (int64_t p = 0; p < positions; p++)
+            for (int k = 0; k < c->out_c; k++) {
+                const double value = want[k * positions + p];
+
+                worst = fmax(worst, fabs((double)got[p * c->out_c + k] - value));
+                largest = fmax(largest, fabs(value));
+            }
+        if (!(worst <= 5e-5 * largest))
+            coc_test_fail(__FILE__, __LINE__, "%s: off by %g of %g", name, worst, largest);
+        free(want);
+    }
+}
+
+/* Masks are those of the masked step; the small set has activations of the plain one only. */
+static void check_step(const char *kind, bool masks)
+{
+    const double want = coc_golden_attribute(train_path, kind, "loss");
+    double loss;
+    model m;
+
+    REQUIRE_OK(model_create(train_path, true, &m));
+    if (masks) read_masks(&m);
+    REQUIRE_OK(run_step(&m, &loss));
+    fprintf(stderr, "  loss: relative error %.2g; encoder %.0f MB\n", fabs(loss - want) / want,
+            1e-6 * (double)coc_encoder_bytes(m.encoder));
+    CHECK_NEAR(loss, want, 2e-6 * want);
+    if (!masks) compare_blocks(&m, kind);
+    compare_gradients(&m, kind);
+    REQUIRE_OK(coc_encoder_update_running(m.encoder, m.params, m.groups, m.comm, 0.01));
+    CHECK(m.params->batches > 0);
+    compare_running(&m, kind);
+    model_destroy(&m);
+}
+
+/* A training step without masks has the published loss, gradients and running statistics. */
+static void plain_step(void)
+{
+    check_step("plain", false);
+}
+
+/* The same with given channel modes, dropout and stochastic depth. */
+static void masked_step(void)
+{
+    check_step("masked", true);
+}
+
+/* The losses of six Adam steps follow the published ones: small errors of gradients or of the
+ * update would add up. */
+static void six_adam_steps(void)
+{
+    int64_t count;
+    double *want = coc_golden_read_double(train_path, "adam/loss", &count);
+    double worst = 0;
+    model m;
+
+    REQUIRE(want != NULL && count == 6);
+    REQUIRE_OK(model_create(train_path, true, &m));
+    for (int i = 0; i < 6; i++) {
+        const coc_adam adam = {.learning_rate = 1e-4,
+                               .beta1 = 0.9,
+                               .beta2 = 0.999,
+                               .epsilon = 1e-8,
+                               .clip_scale = 1,
+                               .step = i + 1};
+        double loss;
+
+        REQUIRE_OK(run_step(&m, &loss));
+        m.backend->ops->adam(m.backend, m.params->weights, &adam, m.params->grad, m.params->value,
+                             m.params->m, m.params->v);
+        REQUIRE_OK(m.backend->ops->finish(m.backend));
+        worst = fmax(worst, fabs(loss - want[i]));
+        CHECK_NEAR(loss, want[i], 1e-4);
+    }
+    fprintf(stderr, "  worst loss: off by %.2g\n", worst);
+    free(want);
+    model_destroy(&m);
+}
+
+/* In evaluation mode the similarities of all pairs are the published ones, to 5e-4. */
+static void evaluation(void)
+{
+    int64_t count;
+    float *want = coc_golden_read(eval_path, "s", &count), *p, *s;
+    double *own, worst = 0;
+    model m;
+    int64_t n;
+    int d;
+
+    REQUIRE(want != NULL);
+    REQUIRE_OK(model_create(eval_path, false, &m));
+    n = m.pairs;
+    d = m.network.embedding;
+    REQUIRE(count == n * n);
+    p = new_floats(n * d);
+    s = new_floats(n * n);
+    own = calloc((size_t)n, sizeof *own);
+    REQUIRE_OK(coc_encoder_embed(m.encoder, m.params, 2 * n, m.x, NULL, m.h));
+    REQUIRE_OK(coc_similarity_pairs(m.backend, m.params, n, m.h, m.h + n * d, own));
+    m.backend->ops->linear_forward(m.backend, n, d, d, m.h + n * d,
+                                   m.params->value + m.params->at.similarity, NULL, p);
+    m.backend->ops->linear_forward(m.backend, n, d, (int)n, m.h, p, NULL, s);
+    REQUIRE_OK(m.backend->ops->finish(m.backend));
+    CHECK_CLOSE(s, want, n * n, 0, 5e-4);
+    for (int64_t i = 0; i < n * n; i++)
+        worst = fmax(worst, fabs((double)s[i] - (double)want[i]));
+    for (int64_t i = 0; i < n; i++)
+        CHECK_NEAR(own[i], want[i * (n + 1)], 5e-4);
+    fprintf(stderr, "  worst similarity: off by %.2g; encoder %.0f MB\n", worst,
+            1e-6 * (double)coc_encoder_bytes(m.encoder));
+    free(want);
+    free(p);
+    free(s);
+    free(own);
+    model_destroy(&m);
+}
+
+/* All tensors of `from` but the stem's convolution. */
+static void copy_but_stem(const coc_params *from, coc_params *to)
+{
+    for (int i = 0; i < from->tensors; i++) {
+        const coc_tensor *a = &from->tensor[i], *b = coc_params_find(to, a->name);
+        const size_t bytes = (size_t)a->count * sizeof(real);
+
+        REQUIRE(b != NULL && b->kind == a->kind);
+        if (a->kind == COC_TENSOR_RUNNING)
+            memcpy(to->running + b->offset, from->running + a->offset, bytes);
+        if (a->kind == COC_TENSOR_WEIGHT && a->offset != from->at.stem)
+            memcpy(to->value + b->offset, from->value + a->offset, bytes);
+    }
+}
+
+/* The log-mel model, one channel, embeds as the published one does. */
+static void one_channel(void)
+{
+    char file[4096];
+    const coc_profile *profile;
+    coc_network network;
+    coc_params *params = NULL;
+    coc_encoder *encoder = NULL;
+    float *stem, *x, *want, *h;
+    int64_t stems, count, n;
+    double worst = 0;
+    model m;
+
+    snprintf(file, sizeof file, "%s", coc_golden_path("onechannel.h5"));
+    REQUIRE_OK(model_create(eval_path, false, &m));
+    stem = coc_golden_read(file, "conv_stem", &stems);
+    x = coc_golden_read(file, "x", &count);
+    want = coc_golden_read(file, "h", &count);
+    REQUIRE(stem != NULL && x != NULL && want != NULL);
+    REQUIRE_OK(coc_profile_find("cocola-mel", 1, &profile));
+    REQUIRE_OK(coc_network_build(profile, m.network.width, m.network.depth, 64, 501, &network));
+    REQUIRE_OK(coc_params_create(&network, m.backend->device, &params));
+    copy_but_stem(m.params, params);
+    memcpy(params->value + params->at.stem, stem, (size_t)stems * sizeof *stem);
+    n = count / network.embedding;
+    h = new_floats(count);
+    REQUIRE_OK(coc_encoder_create(m.backend, &network, n, false, &encoder));
+    REQUIRE_OK(coc_encoder_embed(encoder, params, n, x, NULL, h));
+    for (int64_t i = 0; i < count; i++)
+        worst = fmax(worst, fabs((double)h[i] - (double)want[i]));
+    fprintf(stderr, "  worst value: off by %.2g\n", worst);
+    CHECK_CLOSE(h, want, count, 0, 1e-4); /* tanh: values up to 1; the published code's own 3e-6 */
+    free(stem);
+    free(x);
+    free(want);
+    free(h);
+    coc_encoder_destroy(&encoder);
+    coc_params_destroy(&params);
+    model_destroy(&m);
+}
+
+static bool find(const char *name, char path[4096])
+{
+    char full[256];
+    const char *found;
+
+    snprintf(full, sizeof full, "%s%s", set, name);
+    found = coc_golden_path(full);
+    if (found != NULL) snprintf(path, 4096, "%s", found);
+    return found != NULL;
+}
+
+static void run_one(const char *name, void (*test)(void))
+{
+    char full[160];
+
+    snprintf(full, sizeof full, "%s%s on %s", set, name, backend_name);
+    coc_test_begin(full);
+    test();
+    coc_test_end();
+}
+
+/* The reference backend takes 10 s a step at full width: there it runs one step, Adam's six only on
+ * the small set. */
+static void run_set(void)
+{
+    const bool slow = strcmp(backend_name, "ref") == 0;
+    const bool full = set[0] == '\0';
+
+    run_one("evaluation", evaluation);
+    if (full && coc_golden_path("onechannel.h5") != NULL) run_one("one channel", one_channel);
+    run_one("plain step", plain_step);
+    if (!slow || !full) run_one("masked step", masked_step);
+    if (!slow || strcmp(set, "small/") == 0) run_one("six Adam steps", six_adam_steps);
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const sets[] = {"", "narrow/", "small/"};
+    const char *only_set = argc > 1 ? argv[1] : NULL, *only_backend = argc > 2 ? argv[2] : NULL;
+    int found = 0;
+
+    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
+        set = sets[i];
+        if (!find("weights.safetensors", weights_path) || !find("train.h5", train_path) ||
+            !find("eval.h5", eval_path))
+            continue;
+        found++;
+        for (const char *const *b = coc_backend_names(); *b != NULL; b++) {
+            backend_name = *b;
+            if (only_set != NULL && strcmp(set, only_set) != 0) continue;
+            if (only_backend != NULL && strcmp(*b, only_backend) != 0) continue;
+            run_set();
+        }
+    }
+    return found > 0 ? coc_test_result() : COC_TEST_SKIPPED;
+}

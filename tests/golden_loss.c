@@ -1,0 +1,172 @@
+/* Similarity and loss alone, and accuracy at K, against the published code in double precision. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/similarity.h"
+#include "tests/test.h"
+#include "train/evaluate.h"
+
+static const char *backend_name;
+static char loss_path[4096], accuracy_path[4096];
+
+static float *new_floats(int64_t n)
+{
+    return calloc((size_t)n, sizeof(float));
+}
+
+static float *read_part(const char *file, const char *group, const char *name, int64_t *count)
+{
+    char path[96];
+
+    snprintf(path, sizeof path, "%s/%s", group, name);
+    return coc_golden_read(file, path, count);
+}
+
+static void check_gradient(const char *group, const char *name, const float *got, double bar)
+{
+    int64_t count;
+    float *want = read_part(loss_path, group, name, &count);
+    double error;
+
+    REQUIRE(want != NULL);
+    error = coc_test_relative_error(got, want, count);
+    if (!(error <= bar))
+        coc_test_fail(__FILE__, __LINE__, "%s/%s: off by %.2g of its norm, allowed %.2g", group,
+                      name, error, bar);
+    free(want);
+}
+
+/* Parameters whose similarity is d x d; the rest of the network does not matter. */
+static coc_status params_for(coc_backend *backend, int d, coc_network *network, coc_params **params)
+{
+    const coc_profile *profile;
+
+    COC_TRY(coc_profile_find("cocola-hps", 2, &profile));
+    COC_TRY(coc_network_build(profile, 0.1, 0.1, 64, 64, network));
+    network->embedding = d;
+    return coc_params_create(network, backend->device, params);
+}
+
+/* One group of loss.h5: K pairs of d values. The logits of float arithmetic are exact to about
+ * their size times 1e-7, and a gradient follows the exponential of a logit: so the bar grows with
+ * `scale`, the size of the logits. */
+static void check_group(const char *group, int64_t k, int d, double scale)
+{
+    const double want = coc_golden_attribute(loss_path, group, "loss");
+    int64_t count, label[300];
+    uint64_t track[300];
+    float *h1 = read_part(loss_path, group, "h1", &count),
+          *h2 = read_part(loss_path, group, "h2", &count);
+    float *w = read_part(loss_path, group, "w", &count), *d1 = new_floats(k * d),
+          *d2 = new_floats(k * d);
+    coc_network network;
+    coc_comm *comm = NULL;
+    coc_backend *backend = NULL;
+    coc_params *params = NULL;
+    coc_similarity *similarity = NULL;
+    coc_loss loss;
+
+    REQUIRE(h1 != NULL && h2 != NULL && w != NULL && count == (int64_t)d * d);
+    for (int64_t i = 0; i < k; i++)
+        track[i] = (uint64_t)(label[i] = i);
+    REQUIRE_OK(coc_comm_self(&comm));
+    REQUIRE_OK(coc_backend_create(backend_name, 0, &backend));
+    REQUIRE_OK(params_for(backend, d, &network, &params));
+    memcpy(params->value + params->at.similarity, w, (size_t)count * sizeof *w);
+    REQUIRE_OK(coc_similarity_create(backend, comm, k, d, &similarity));
+    REQUIRE_OK(
+        coc_similarity_loss(similarity, params, h1, h2, label, track, track, d1, d2, &loss, NULL));
+    CHECK_NEAR(loss.loss, want, 2e-6 * want);
+    CHECK_NEAR(loss.accuracy * (double)k, coc_golden_attribute(loss_path, group, "correct"), 1e-9);
+    CHECK_NEAR(loss.columns, k, 0);
+    CHECK_NEAR(loss.same_track, 0, 0);
+    check_gradient(group, "d_h1", d1, 3e-6 * scale);
+    check_gradient(group, "d_h2", d2, 3e-6 * scale);
+    check_gradient(group, "d_w", params->grad + params->at.similarity, 3e-6 * scale);
+    coc_similarity_destroy(&similarity);
+    coc_params_destroy(&params);
+    coc_backend_destroy(&backend);
+    coc_comm_destroy(&comm);
+    free(h1);
+    free(h2);
+    free(w);
+    free(d1);
+    free(d2);
+}
+
+/* Loss, right rows and all three gradients, for several K, d and sizes of the logits. */
+static void loss_and_gradients(void)
+{
+    check_group("K2_d512_x1", 2, 512, 1);
+    check_group("K33_d512_x1", 33, 512, 1);
+    check_group("K300_d512_x1", 300, 512, 1);
+    check_group("K64_d128_x1", 64, 128, 1);
+    check_group("K40_d512_x12", 40, 512, 12);
+}
+
+static void check_accuracy(coc_comm *comm, coc_backend *backend, const coc_embedded *e, int k)
+{
+    const coc_accuracy_settings settings = {.k = k, .file_order = true};
+    coc_accuracy accuracy;
+    char name[8];
+
+    snprintf(name, sizeof name, "K%d", k);
+    REQUIRE_OK(coc_accuracy_at(comm, backend, e, &settings, &accuracy));
+    /* the share of right rows is a count: only its division is rounded */
+    CHECK_NEAR(accuracy.accuracy, coc_golden_attribute(accuracy_path, ".", name), 1e-12);
+    CHECK(accuracy.batches == e->n / k);
+}
+
+/* Accuracy at K = 2, 8, 16, 64 over full batches in file order is the published protocol's. */
+static void accuracy_at_k(void)
+{
+    static const int ks[] = {2, 8, 16, 64};
+    const int d = 512;
+    int64_t count, n;
+    float *h1 = coc_golden_read(accuracy_path, "h1", &count),
+          *h2 = coc_golden_read(accuracy_path, "h2", &count),
+          *w = coc_golden_read(accuracy_path, "w", &n), *p = new_floats(count);
+    uint64_t *track = calloc((size_t)(count / d), sizeof *track);
+    coc_comm *comm = NULL;
+    coc_backend *backend = NULL;
+
+    REQUIRE(h1 != NULL && h2 != NULL && w != NULL && p != NULL && track != NULL);
+    n = count / d;
+    for (int64_t i = 0; i < n; i++)
+        track[i] = (uint64_t)i;
+    REQUIRE_OK(coc_comm_self(&comm));
+    REQUIRE_OK(coc_backend_create(backend_name, 0, &backend));
+    backend->ops->linear_forward(backend, n, d, d, h2, w, NULL, p);
+    REQUIRE_OK(backend->ops->finish(backend));
+    for (size_t i = 0; i < sizeof ks / sizeof ks[0]; i++)
+        check_accuracy(comm, backend, &(coc_embedded){n, d, h1, p, track}, ks[i]);
+    coc_backend_destroy(&backend);
+    coc_comm_destroy(&comm);
+    free(h1);
+    free(h2);
+    free(w);
+    free(p);
+    free(track);
+}
+
+static bool find(const char *name, char path[4096])
+{
+    const char *found = coc_golden_path(name);
+
+    if (found != NULL) snprintf(path, 4096, "%s", found);
+    return found != NULL;
+}
+
+int main(void)
+{
+    const bool loss = find("loss.h5", loss_path), accuracy = find("accuracy.h5", accuracy_path);
+
+    if (!loss && !accuracy) return COC_TEST_SKIPPED;
+    for (const char *const *b = coc_backend_names(); *b != NULL; b++) {
+        backend_name = *b;
+        if (loss) RUN(loss_and_gradients);
+        if (accuracy) RUN(accuracy_at_k);
+    }
+    return coc_test_result();
+}
