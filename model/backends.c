@@ -1,7 +1,9 @@
 #include "model/backends.h"
+#include "model/cpu.h"
 #include "model/ref.h"
 
 const coc_backend_row coc_backend_rows[] = {
     {&coc_ref_ops, coc_ref_open},
+    {&coc_cpu_ops, coc_cpu_open},
     {NULL, NULL},
 };

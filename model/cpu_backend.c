@@ -1,0 +1,107 @@
+#include "model/cpu.h"
+#include "model/ref.h"
+
+enum { ALIGNMENT = 64 };
+
+void *coc_cpu_take(coc_cpu_scratch *scratch, int64_t count, size_t size)
+{
+    const size_t start = scratch->used;
+
+    scratch->used += ((size_t)count * size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return scratch->memory != NULL ? scratch->memory + start : NULL;
+}
+
+bool coc_cpu_scratch_begin(coc_backend *b, coc_cpu_scratch *scratch)
+{
+    scratch->memory = coc_backend_scratch(b, scratch->used);
+    scratch->used = 0;
+    return scratch->memory != NULL;
+}
+
+void coc_cpu_share(int64_t n, int threads, int thread, int64_t *first, int64_t *end)
+{
+    *first = n * thread / threads;
+    *end = n * (thread + 1) / threads;
+}
+
+void coc_cpu_add_sums(int64_t n, int channels, const double *clip_sums, const int32_t *group,
+                      double *sums)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double *to = sums + (int64_t)group[i] * 2 * channels;
+
+        for (int c = 0; c < 2 * channels; c++)
+            to[c] += clip_sums[i * 2 * channels + c];
+    }
+}
+
+/* Bits of what the compiler was allowed to use for this file and all cpu_*.c but cpu_open.c. */
+#ifdef __AVX2__
+enum { AVX2 = COC_NEEDS_AVX2 };
+#else
+enum { AVX2 = 0 };
+#endif
+#ifdef __FMA__
+enum { FMA = COC_NEEDS_FMA };
+#else
+enum { FMA = 0 };
+#endif
+#ifdef __BMI2__
+enum { BMI2 = COC_NEEDS_BMI2 };
+#else
+enum { BMI2 = 0 };
+#endif
+#ifdef __AVX512F__
+enum { AVX512F = COC_NEEDS_AVX512F };
+#else
+enum { AVX512F = 0 };
+#endif
+#ifdef __AVX512VL__
+enum { AVX512VL = COC_NEEDS_AVX512VL };
+#else
+enum { AVX512VL = 0 };
+#endif
+#ifdef __AVX512BW__
+enum { AVX512BW = COC_NEEDS_AVX512BW };
+#else
+enum { AVX512BW = 0 };
+#endif
+#ifdef __AVX512DQ__
+enum { AVX512DQ = COC_NEEDS_AVX512DQ };
+#else
+enum { AVX512DQ = 0 };
+#endif
+
+const unsigned coc_cpu_needs = AVX2 | FMA | BMI2 | AVX512F | AVX512VL | AVX512BW | AVX512DQ;
+
+const coc_ops coc_cpu_ops = {
+    .name = "cpu",
+    .stem_forward = coc_cpu_stem_forward,
+    .depthwise_forward = coc_cpu_depthwise_forward,
+    .pointwise_forward = coc_cpu_pointwise_forward,
+    .stem_backward = coc_cpu_stem_backward,
+    .depthwise_backward = coc_cpu_depthwise_backward,
+    .pointwise_backward = coc_cpu_pointwise_backward,
+    .norm_finish = coc_ref_norm_finish,
+    .norm_collect = coc_ref_norm_collect,
+    .running_update = coc_ref_running_update,
+    .norm_fixed = coc_ref_norm_fixed,
+    .norm_backward_sums = coc_cpu_norm_backward_sums,
+    .norm_backward_params = coc_ref_norm_backward_params,
+    .norm_backward_finish = coc_ref_norm_backward_finish,
+    .pool_forward = coc_ref_pool_forward,
+    .squeeze_forward = coc_ref_squeeze_forward,
+    .squeeze_backward = coc_ref_squeeze_backward,
+    .join_forward = coc_ref_join_forward,
+    .linear_forward = coc_ref_linear_forward,
+    .linear_backward = coc_ref_linear_backward,
+    .multiply = coc_ref_multiply,
+    .layer_norm_tanh_forward = coc_ref_layer_norm_tanh_forward,
+    .layer_norm_tanh_backward = coc_ref_layer_norm_tanh_backward,
+    .contrast = coc_ref_contrast,
+    .sum_squares = coc_ref_sum_squares,
+    .adam = coc_ref_adam,
+    .draw_keep = coc_ref_draw_keep,
+    .finish = coc_ref_finish,
+    .destroy = coc_ref_destroy,
+};
