@@ -8,6 +8,11 @@
 /* One row a command, in the order in which one uses them. A command stands here when it works. */
 static const coc_command commands[] = {
     {"preprocess", "a data set of stems on disk -> a store", true, coc_cmd_preprocess},
+    {"train", "a store -> checkpoints and a log", true, coc_cmd_train},
+    {"eval", "accuracy at K of a checkpoint on held-out pairs", true, coc_cmd_eval},
+    {"score", "how well pairs of sound files go together", false, coc_cmd_score},
+    {"import", "published weights (safetensors) -> checkpoint", false, coc_cmd_import},
+    {"export", "checkpoint -> published weights (safetensors)", false, coc_cmd_export},
     {"help", "what a command or a setting means: help COMMAND, help settings [NAME]", false,
      coc_cmd_help},
     {NULL, NULL, false, NULL},
