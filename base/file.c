@@ -142,6 +142,7 @@ void coc_remove_partials(const char *path)
 coc_status coc_file_write(const char *path, const void *bytes, size_t count)
 {
     char temporary[COC_PATH_BYTES];
+    coc_status status;
     FILE *file;
     bool good;
 
@@ -157,7 +158,9 @@ coc_status coc_file_write(const char *path, const void *bytes, size_t count)
         coc_file_discard(temporary);
         return COC_FAIL(COC_ERR_IO, "%s: cannot be written: %s", path, strerror(error));
     }
-    return coc_file_publish(temporary, path);
+    status = coc_file_publish(temporary, path);
+    if (status != COC_OK) coc_file_discard(temporary);
+    return status;
 }
 
 coc_status coc_file_read(const char *path, int64_t limit, char **bytes, size_t *count)

@@ -154,17 +154,6 @@ coc_status coc_train_step(coc_trainer *t, coc_step_result *r)
     return COC_OK;
 }
 
-double coc_learning_rate(const coc_train_settings *settings, int64_t step, int64_t steps)
-{
-    const double full = settings->learning_rate;
-    double done;
-
-    if (step < settings->warmup) return full * (double)(step + 1) / (double)settings->warmup;
-    if (settings->schedule == COC_SCHEDULE_CONSTANT || steps <= settings->warmup) return full;
-    done = (double)(step - settings->warmup) / (double)(steps - settings->warmup);
-    return 0.5 * full * (1 + cos(3.14159265358979323846 * (done < 1 ? done : 1)));
-}
-
 coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)
 {
     const int64_t batch = 2 * t->settings.train.batch;

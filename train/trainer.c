@@ -9,6 +9,7 @@ static coc_status open_data(coc_trainer *t)
 {
     const coc_data_settings *d = &t->settings.data;
     coc_store *valid;
+    coc_status status;
 
     if (d->train[0] == '\0')
         return COC_FAIL(COC_ERR_SETTING,
@@ -19,12 +20,10 @@ static coc_status open_data(coc_trainer *t)
         coc_sampler_create(t->store, COC_TRAIN, d, (uint64_t)t->settings.train.seed, &t->sampler));
     if (d->valid[0] != '\0') COC_TRY(coc_store_open(d->valid, &t->valid_store));
     valid = t->valid_store != NULL ? t->valid_store : t->store;
-    if (coc_sampler_create(valid, COC_VALIDATION, d, (uint64_t)t->settings.eval.seed,
-                           &t->valid_sampler) != COC_OK) {
-        if (d->valid[0] != '\0') return COC_ERR_INPUT; /* it was asked for by name */
-        t->valid_sampler = NULL;
-    }
-    return COC_OK;
+    status = coc_sampler_create(valid, COC_VALIDATION, d, (uint64_t)t->settings.eval.seed,
+                                &t->valid_sampler);
+    /* no window to validate on is a fault only when the store was named for that */
+    return status == COC_ERR_INPUT && d->valid[0] == '\0' ? COC_OK : status;
 }
 
 static coc_status device_real(coc_trainer *t, int64_t count, real **out)
@@ -67,6 +66,11 @@ static coc_status create_model(coc_trainer *t)
 /* What a rank can do, or fail to do, by itself. */
 static coc_status create_local(coc_trainer *t)
 {
+    if (t->settings.train.batch < t->comm->size)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "train.batch: %lld pairs for %d ranks; every rank needs one: start fewer "
+                        "ranks or raise it",
+                        (long long)t->settings.train.batch, t->comm->size);
     COC_TRY(open_data(t));
     return create_model(t);
 }
@@ -80,11 +84,6 @@ coc_status coc_trainer_create(const coc_settings *settings, coc_comm *comm, cons
     coc_trainer *t;
 
     *trainer = NULL;
-    if (batch < comm->size)
-        return COC_FAIL(COC_ERR_SETTING,
-                        "train.batch: %lld pairs for %d ranks; every rank needs one: start fewer "
-                        "ranks or raise it",
-                        (long long)batch, comm->size);
     if (group == 0 || group > batch) group = batch;
     COC_TRY(coc_alloc(1, sizeof *t, trainer));
     t = *trainer;

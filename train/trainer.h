@@ -64,6 +64,10 @@ coc_status coc_train_gradient(coc_trainer *trainer, const coc_batch *batch,
  * `steps` (0: not known yet, the rate after warm-up). */
 double coc_learning_rate(const coc_train_settings *settings, int64_t step, int64_t steps);
 
+/* Length of a run of `minutes`, of which `elapsed` seconds are gone with `done` steps, when a step
+ * takes step_seconds: at least `done`. */
+int64_t coc_steps_in_time(int64_t done, double minutes, double elapsed, double step_seconds);
+
 /* Measure running statistics anew over `clips` clips of the training order with the weights as they
  * are (settings eval.bn_reestimate): needed where bn_momentum lags behind the weights. Collective.
  */

@@ -1,0 +1,82 @@
+/* train/cmd_train.c - `cocola train`: store -> checkpoints and log, on MPI ranks. */
+#include "base/log.h"
+#include "train/cli.h"
+#include "train/commands.h"
+#include "train/trainer.h"
+
+typedef struct {
+    const char *config, *out;
+    coc_words set;
+    bool quiet;
+} arguments;
+
+static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *done)
+{
+    const coc_option options[] = {
+        {"--config", "FILE", COC_OPTION_TEXT, &a->config, true, 0, 0,
+         "settings (YAML), as configs/*.yaml; `cocola help settings` explains them"},
+        {"--set", "KEY=VALUE", COC_OPTION_LIST, &a->set, false, 0, 0,
+         "a setting that wins over the file, as train.batch=64; may be repeated"},
+        {"--out", "RUN", COC_OPTION_TEXT, &a->out, true, 0, 0,
+         "folder for checkpoints, log.jsonl and config.yaml; made if missing"},
+        {"--quiet", NULL, COC_OPTION_FLAG, &a->quiet, false, 0, 0, "warnings and errors only"},
+    };
+    const coc_cli cli = {
+        .usage = "cocola train --config FILE --out RUN [options]",
+        .purpose = "Trains an encoder on a store. Runs on MPI ranks. When RUN holds a checkpoint "
+                   "of the same\nsettings, training goes on from it; SIGTERM and SIGINT save and "
+                   "end with exit code 75.",
+        .details = "example:\n"
+                   "  mpirun -n 2 cocola train --config configs/quickstart.yaml "
+                   "--set data.train=STORE --out RUN\n"
+                   "\nRUN/checkpoints/last.h5 is the model, RUN/checkpoints/best-*.h5 those of the "
+                   "lowest validation loss.\n",
+        .options = options,
+        .option_count = sizeof options / sizeof options[0],
+    };
+
+    return coc_cli_parse(&cli, argc, argv, done);
+}
+
+static coc_status read_settings(const arguments *a, coc_settings *settings)
+{
+    coc_settings_default(settings);
+    COC_TRY(coc_settings_read_file(settings, a->config));
+    for (int i = 0; i < a->set.count; i++)
+        COC_TRY(coc_settings_set(settings, a->set.word[i]));
+    return coc_settings_check(settings);
+}
+
+static coc_status train(const coc_settings *settings, coc_comm *comm, const char *run)
+{
+    coc_trainer *trainer;
+    coc_status status;
+
+    coc_stop_install();
+    COC_TRY(coc_trainer_create(settings, comm, run, &trainer));
+    status = coc_train_loop(trainer);
+    if (status == COC_OK || status == COC_ERR_STOPPED) coc_trainer_destroy(&trainer);
+    return status; /* after a fault other ranks may wait: the process ends at once */
+}
+
+coc_status coc_cmd_train(int argc, char **argv)
+{
+    arguments a = {0};
+    coc_settings settings;
+    coc_comm *comm;
+    bool done;
+    coc_status status = parse_arguments(argc, argv, &a, &done);
+
+    if (done) return status;
+    coc_settings_default(&settings);
+    if (status == COC_OK) status = read_settings(&a, &settings);
+    coc_words_free(&a.set);
+    coc_log_set_quiet(a.quiet);
+    COC_TRY(coc_comm_start(&settings.comm, &comm));
+    COC_TRY(coc_comm_agree(comm, "settings", status));
+    status = train(&settings, comm, a.out);
+    if (status != COC_OK && status != COC_ERR_STOPPED) return status;
+    coc_comm_destroy(&comm);
+    coc_comm_finish();
+    return status;
+}
