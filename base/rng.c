@@ -1,7 +1,5 @@
 #include "base/rng.h"
 
-#include <math.h>
-
 #include <Random123/philox.h>
 
 void coc_rng_block(const coc_rng_key *key, uint32_t block, uint32_t words[4])
@@ -22,27 +20,6 @@ float coc_rng_uniform(const coc_rng_key *key, uint32_t element)
 
     coc_rng_block(key, element / 4, words);
     return (float)(words[element % 4] >> 8) * 0x1p-24f;
-}
-
-void coc_rng_normal(const coc_rng_key *key, uint32_t first, int64_t count, float *out)
-{
-    for (int64_t i = 0; i < count; i += 4) {
-        uint32_t w[4];
-        float z[4];
-
-        coc_rng_block(key, first / 4 + (uint32_t)(i / 4), w);
-        for (int h = 0; h < 4; h += 2) {
-            /* (0, 1]: the logarithm must stay finite */
-            const float u = ((float)(w[h] >> 8) + 1.0f) * 0x1p-24f;
-            const float angle = 6.28318530718f * ((float)(w[h + 1] >> 8) * 0x1p-24f);
-            const float radius = sqrtf(-2.0f * logf(u));
-
-            z[h] = radius * cosf(angle);
-            z[h + 1] = radius * sinf(angle);
-        }
-        for (int64_t j = i; j < count && j < i + 4; j++)
-            out[j] = z[j - i];
-    }
 }
 
 coc_rng_sequence coc_rng_sequence_begin(coc_rng_key key)
