@@ -5,7 +5,8 @@
 
 #include "preprocess/features_cpu.h"
 
-/* With H = harm^2 and P = perc^2 the masks are H / (H + P) and P / (H + P). */
+/* With H = harm^2 and P = perc^2 the masks are H / (H + P) and P / (H + P). The smallest float,
+ * added to both, makes them 0.5 where both are 0 and is lost in rounding elsewhere. */
 void coc_mask_block(const float *power, float *harmonic, float *percussive)
 {
     for (int k = 0; k < COC_BLOCK; k++) {
@@ -14,13 +15,10 @@ void coc_mask_block(const float *power, float *harmonic, float *percussive)
 
 #pragma omp simd
         for (int t = 0; t < COC_FRAMES_USED; t++) {
-            const float sum = h[t] + p[t];
-            const float inverse = 1.0f / (sum >= FLT_MIN ? sum : 1.0f);
-            const float harmonic_mask = sum >= FLT_MIN ? h[t] * inverse : 0.5f;
-            const float percussive_mask = sum >= FLT_MIN ? p[t] * inverse : 0.5f;
+            const float a = h[t] + FLT_MIN, b = p[t] + FLT_MIN, inverse = 1.0f / (a + b);
 
-            h[t] = s[t] * (harmonic_mask * harmonic_mask);
-            p[t] = s[t] * (percussive_mask * percussive_mask);
+            h[t] = s[t] * (a * inverse * (a * inverse));
+            p[t] = s[t] * (b * inverse * (b * inverse));
         }
     }
 }

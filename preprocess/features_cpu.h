@@ -56,10 +56,13 @@ void coc_mix_clip(const coc_mix *mix, float *wave);
 void coc_pad_zeros(const float *wave, float *padded);
 void coc_pad_mirrored(const float *wave, float *padded);
 
-/* power [COC_POWER_ROWS][COC_ROW], bin k in row COC_MARGIN + k. The rows before and after the bins
- * are set as the medians along frequency need them (edge value repeated: b a | a b c). Frames from
- * COC_FRAMES on have no meaning. work [COC_FFT_WORK]. */
+/* power [COC_POWER_ROWS][COC_ROW], bin k in row COC_MARGIN + k; the rows before and after the bins
+ * are mirrored. Frames from COC_FRAMES on have no meaning. work [COC_FFT_WORK]. */
 void coc_stft_power(const coc_stft *stft, const float *padded, double *work, float *power);
+
+/* Set the rows before and after the bins as the medians along frequency need them: the edge value
+ * is repeated, b a | a b c. */
+void coc_mirror_rows(float *power);
 
 /* Medians of one block: out [COC_BLOCK][COC_ROW]. `power` points to the block's first bin.
  * tile [2][COC_TILE_ROWS][COC_BLOCK]. */

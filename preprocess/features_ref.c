@@ -15,6 +15,7 @@ enum { PADDING = COC_FFT_SIZE / 2, HALF_TAPS = COC_MEDIAN_TAPS / 2 };
 
 typedef struct {
     double window[COC_FFT_SIZE]; /* zero outside the middle COC_FFT_WINDOW samples */
+    double complex root[COC_FFT_SIZE];
     double slaney[COC_BANDS][COC_BINS], htk[COC_BANDS][COC_BINS];
     double padded[COC_CLIP_SAMPLES + 2 * PADDING];
     double magnitude[COC_BINS][COC_FRAMES];
@@ -34,6 +35,8 @@ static coc_status ref_create(coc_features *features)
     for (int i = 0; i < COC_FFT_WINDOW; i++) /* periodic Hann */
         r->window[(COC_FFT_SIZE - COC_FFT_WINDOW) / 2 + i] =
             0.5 - 0.5 * cos(2 * pi * i / COC_FFT_WINDOW);
+    for (int i = 0; i < COC_FFT_SIZE; i++)
+        r->root[i] = cexp(-2 * pi * I * i / COC_FFT_SIZE);
     coc_mel_bank(COC_MEL_SLANEY, r->slaney);
     coc_mel_bank(COC_MEL_HTK, r->htk);
     return COC_OK;
@@ -64,19 +67,19 @@ static coc_status ref_mix(coc_features *features, const coc_mix *mixes, int64_t 
     return COC_OK;
 }
 
-/* x [n] -> y [n], the discrete Fourier transform by halves; x is read at every step-th place. */
-static void transform(int n, const double *x, int step, double complex *y)
+/* x [n] -> y [n], the discrete Fourier transform by halves; x is read at every step-th place, and
+ * n * step = COC_FFT_SIZE. root[i] = exp(-2 pi j i / COC_FFT_SIZE). */
+static void transform(int n, const double *x, int step, const double complex *root,
+                      double complex *y)
 {
-    const double pi = acos(-1.0);
-
     if (n == 1) {
         y[0] = x[0];
         return;
     }
-    transform(n / 2, x, 2 * step, y);
-    transform(n / 2, x + step, 2 * step, y + n / 2);
+    transform(n / 2, x, 2 * step, root, y);
+    transform(n / 2, x + step, 2 * step, root, y + n / 2);
     for (int k = 0; k < n / 2; k++) {
-        const double complex even = y[k], odd = cexp(-2 * pi * I * k / n) * y[k + n / 2];
+        const double complex even = y[k], odd = root[k * step] * y[k + n / 2];
 
         y[k] = even + odd;
         y[k + n / 2] = even - odd;
@@ -92,7 +95,7 @@ static void spectrogram(reference *r)
     for (int t = 0; t < COC_FRAMES; t++) {
         for (int i = 0; i < COC_FFT_SIZE; i++)
             frame[i] = r->window[i] * r->padded[t * COC_FFT_HOP + i];
-        transform(COC_FFT_SIZE, frame, 1, spectrum);
+        transform(COC_FFT_SIZE, frame, 1, r->root, spectrum);
         for (int k = 0; k < COC_BINS; k++)
             r->magnitude[k][t] = cabs(spectrum[k]);
     }
@@ -153,16 +156,14 @@ static void masked_power(reference *r, double (*wanted)[COC_FRAMES], double (*ot
         }
 }
 
+/* r->band = weight r->power */
 static void sum_bands(reference *r, double (*weight)[COC_BINS])
 {
+    memset(r->band, 0, sizeof r->band);
     for (int b = 0; b < COC_BANDS; b++)
-        for (int t = 0; t < COC_FRAMES; t++) {
-            double sum = 0;
-
-            for (int k = 0; k < COC_BINS; k++)
-                sum += weight[b][k] * r->power[k][t];
-            r->band[b][t] = sum;
-        }
+        for (int k = 0; k < COC_BINS; k++)
+            for (int t = 0; t < COC_FRAMES; t++)
+                r->band[b][t] += weight[b][k] * r->power[k][t];
 }
 
 /* out [COC_BANDS][COC_FRAMES]: dB below the loudest value, at most 80 [librosa.power_to_db with ref

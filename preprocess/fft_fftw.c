@@ -1,4 +1,5 @@
-/* The transform by FFTW (GPL: so is a program linked with it). */
+/* The transform by FFTW (GPL: so is a program linked with it). FFTW is fastest on one contiguous
+ * frame at a time, so every lane is copied out and back. */
 #include "preprocess/fft.h"
 
 #include <stdlib.h>
@@ -10,10 +11,10 @@
 #include "base/memory.h"
 #include "preprocess/features.h"
 
-enum { LANES = COC_FFT_LANES, ROW = 2 * COC_FFT_LANES };
+/* doubles in the work area: the lanes' samples, one frame, its spectrum */
+enum { LANES = COC_FFT_LANES, FRAME = COC_FFT_SUPPORT * LANES, SPECTRUM = FRAME + COC_FFT_SIZE };
 
-_Static_assert((int)COC_FFT_WORK >= ((int)COC_FFT_SIZE + 2 * (int)COC_BINS) * (int)LANES,
-               "the spectrum stands in the work area behind the samples");
+_Static_assert((int)COC_FFT_WORK >= (int)SPECTRUM + 2 * (int)COC_BINS, "all of it fits");
 
 struct coc_fft {
     fftw_plan plan;
@@ -21,16 +22,12 @@ struct coc_fft {
 
 static coc_status make_plan(coc_fft *fft)
 {
-    const fftw_iodim transform = {.n = COC_FFT_SIZE, .is = LANES, .os = ROW};
-    const fftw_iodim lanes = {.n = LANES, .is = 1, .os = 1};
     const coc_device *host = coc_device_host();
-    double *spectrum;
     void *work;
 
     COC_TRY(host->alloc(host, COC_FFT_WORK * sizeof(double), &work));
-    spectrum = (double *)work + COC_FFT_SIZE * LANES;
-    fft->plan = fftw_plan_guru_split_dft_r2c(1, &transform, 1, &lanes, work, spectrum,
-                                             spectrum + LANES, FFTW_MEASURE);
+    fft->plan = fftw_plan_dft_r2c_1d(COC_FFT_SIZE, (double *)work + FRAME,
+                                     (fftw_complex *)((double *)work + SPECTRUM), FFTW_MEASURE);
     host->release(host, work);
     if (fft->plan == NULL) return COC_FAIL(COC_ERR_MEMORY, "FFTW could not plan the transform");
     return COC_OK;
@@ -61,17 +58,17 @@ const char *coc_fft_name(void)
 
 void coc_fft_power(const coc_fft *fft, double *work, float *power, int64_t stride)
 {
-    double *spectrum = work + COC_FFT_SIZE * LANES;
+    double *frame = work + FRAME, *spectrum = work + SPECTRUM;
 
-    memset(work + COC_FFT_SUPPORT * LANES, 0,
-           (COC_FFT_SIZE - COC_FFT_SUPPORT) * LANES * sizeof *work);
-    fftw_execute_split_dft_r2c(fft->plan, work, spectrum, spectrum + LANES);
-    for (int k = 0; k < COC_BINS; k++) {
-        const double *re = spectrum + k * ROW, *im = re + LANES;
-        float *row = power + k * stride;
+    memset(frame + COC_FFT_SUPPORT, 0, (COC_FFT_SIZE - COC_FFT_SUPPORT) * sizeof *frame);
+    for (int l = 0; l < LANES; l++) {
+        for (int i = 0; i < COC_FFT_SUPPORT; i++)
+            frame[i] = work[i * LANES + l];
+        fftw_execute_dft_r2c(fft->plan, frame, (fftw_complex *)spectrum);
+        for (int k = 0; k < COC_BINS; k++) {
+            const double re = spectrum[2 * k], im = spectrum[2 * k + 1];
 
-#pragma omp simd
-        for (int l = 0; l < LANES; l++)
-            row[l] = (float)(re[l] * re[l] + im[l] * im[l]);
+            power[k * stride + l] = (float)(re * re + im * im);
+        }
     }
 }

@@ -65,7 +65,7 @@ static void window_frames(const double *window, const float *padded, double *x)
            (COC_FFT_SUPPORT - COC_FFT_WINDOW) * COC_FFT_LANES * sizeof *x);
 }
 
-static void mirror_rows(float *power)
+void coc_mirror_rows(float *power)
 {
     float *first = power + COC_MARGIN * COC_ROW, *end = first + COC_BINS * COC_ROW;
     const int below = COC_POWER_ROWS - COC_MARGIN - COC_BINS;
@@ -83,5 +83,5 @@ void coc_stft_power(const coc_stft *stft, const float *padded, double *work, flo
         window_frames(stft->window, padded + t * COC_FFT_HOP, work);
         coc_fft_power(stft->fft, work, power + COC_MARGIN * COC_ROW + t, COC_ROW);
     }
-    mirror_rows(power);
+    coc_mirror_rows(power);
 }
