@@ -85,15 +85,22 @@ void coc_decibels_absolute(const float *bands, float *out)
     }
 }
 
+static float largest(const float *bands)
+{
+    float peak[COC_FRAMES] = {0}, all = 0; /* of a frame, of all */
+
+    for (int b = 0; b < COC_BANDS; b++, bands += COC_ROW)
+        for (int t = 0; t < COC_FRAMES; t++)
+            peak[t] = bands[t] > peak[t] ? bands[t] : peak[t];
+    for (int t = 0; t < COC_FRAMES; t++)
+        all = peak[t] > all ? peak[t] : all;
+    return all;
+}
+
 void coc_decibels_relative(const float *bands, float *out)
 {
-    float loudest = 0, reference;
+    const float reference = decibels(largest(bands));
 
-    for (int b = 0; b < COC_BANDS; b++)
-#pragma omp simd reduction(max : loudest)
-        for (int t = 0; t < COC_FRAMES; t++)
-            loudest = bands[b * COC_ROW + t] > loudest ? bands[b * COC_ROW + t] : loudest;
-    reference = decibels(loudest);
     for (int b = 0; b < COC_BANDS; b++, bands += COC_ROW, out += COC_FRAMES) {
 #pragma omp simd
         for (int t = 0; t < COC_FRAMES; t++) {
