@@ -22,7 +22,6 @@ typedef struct {
     int32_t *owned;   /* [count] 1 if this rank holds the group's first clip: each is owned once */
     coc_comm **comm;  /* [count] the group's ranks, or NULL when it lies on this rank alone */
     int32_t *of_clip; /* [2B] group of every local clip: anchors, then positives */
-    coc_comm *parent; /* of the subgroups; borrowed */
 } coc_groups;
 
 /* The groups of this rank's share of `batch` global pairs, `size` pairs a group (0: one group).

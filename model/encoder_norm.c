@@ -18,8 +18,6 @@ coc_status coc_norms_begin(coc_encoder *e, const coc_groups *groups, int64_t n)
         for (int g = 0; g < count; g++)
             e->host_values[i * e->groups + g] =
                 (double)groups->clips[g] * (double)e->norm[i].positions;
-    for (int g = 0; g < count; g++)
-        if (groups->comm[g] != NULL) groups->comm[g]->step = groups->parent->step;
     COC_TRY(device->copy(device, e->values, e->host_values,
                          (size_t)e->norms * (size_t)e->groups * sizeof *e->values, NULL));
     COC_TRY(

@@ -68,7 +68,6 @@ coc_status coc_groups_create(coc_comm *comm, int64_t batch, int64_t size, coc_gr
     status = coc_alloc(1, sizeof **groups, groups);
     if (status == COC_OK) {
         (*groups)->total = batch / size;
-        (*groups)->parent = comm;
         status = fill(*groups, first, pairs, size);
     }
     status = coc_comm_agree(comm, "batch-norm groups", status);

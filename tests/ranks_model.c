@@ -263,6 +263,30 @@ static void groups_are_owned_once(void)
     }
 }
 
+/* One group over all ranks costs one reduction a norm and pass, not one a layer's part. */
+static void one_reduction_a_norm(void)
+{
+    global_batch g;
+    outcome o = {.weights = 0};
+    uint64_t norms = 2;
+    model m;
+
+    if (world->size == 1) return; /* no reduction at all: nothing is shared */
+    backend_name = "ref";
+    REQUIRE_OK(batch_create(4, 0, false, &g));
+    REQUIRE_OK(model_create(&g, world, &m));
+    for (int i = 0; i < g.network.blocks; i++)
+        norms += g.network.block[i].has_expand ? 3 : 2;
+    REQUIRE(m.groups->count == 1 && m.groups->comm[0] != NULL);
+    m.groups->comm[0]->started = 0;
+    REQUIRE_OK(compute(&g, world, &m, &o));
+    CHECK(m.groups->comm[0]->started == 2 * norms);
+    free(o.grad);
+    free(o.running);
+    model_destroy(&m);
+    batch_destroy(&g);
+}
+
 /* A batch that is no multiple of the group, or smaller than the ranks, is refused on all ranks. */
 static void impossible_groups_are_refused(void)
 {
@@ -286,6 +310,7 @@ int main(void)
     }
     RUN(groups_are_owned_once);
     RUN(impossible_groups_are_refused);
+    RUN(one_reduction_a_norm);
     for (const char *const *b = coc_backend_names(); *b != NULL; b++) {
         backend_name = *b;
         RUN(one_group);
