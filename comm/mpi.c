@@ -86,6 +86,7 @@ static coc_status begin(coc_comm *comm, const char *what, coc_request **out)
     request->number = ++comm->started;
     request->step = top->step;
     request->handle_count = 0;
+    request->all_here = MPI_REQUEST_NULL;
     request->to = NULL;
     coc_where_start(&state->count, request->step, what);
     *out = request;
@@ -102,11 +103,26 @@ static coc_status next_handle(coc_request *request, MPI_Request **handle)
     return COC_OK;
 }
 
-/* The end of every start: hand the request out, or drop it. What MPI may still write into is left
- * alone: after a failure here the program ends. */
-static coc_status started(coc_comm *comm, coc_request *request, coc_status status,
-                          coc_request **out)
+/* Polling for data that moves wants all of a core; polling for a rank that is late wants nearly
+ * none. So with a large collective goes a barrier that tells one from the other (comm/watch.c). */
+static coc_status expect_data(coc_comm *comm, coc_request *request, int64_t bytes)
 {
+    static const int64_t large = 32 << 10;
+    static const double slow_network = 100e6; /* bytes a second */
+
+    if (bytes < large || comm->size == 1) return COC_OK;
+    request->moving_time = (double)bytes / slow_network;
+    return coc_mpi_check(MPI_Ibarrier(((coc_mpi_comm *)comm->impl)->mpi, &request->all_here),
+                         request->what);
+}
+
+/* The end of every start, of elements in all: hand the request out, or drop it. What MPI may still
+ * write into is left alone: after a failure here the program ends. */
+static coc_status started(coc_comm *comm, coc_request *request, coc_status status, int64_t elements,
+                          coc_type type, coc_request **out)
+{
+    if (status == COC_OK)
+        status = expect_data(comm, request, elements * (int64_t)coc_type_bytes(type));
     if (status == COC_OK)
         *out = request;
     else if (request->handle_count == 0)
@@ -220,7 +236,7 @@ static coc_status start_all_gather(coc_comm *comm, const char *what, const void 
         status = gather_at_once(m, comm->size, recv, counts);
     else
         status = gather_by_rank(m, comm->size, recv, counts);
-    return started(comm, m.request, status, request);
+    return started(comm, m.request, status, total, type, request);
 }
 
 static coc_status scatter_by_rank(mover m, int size, const void *send, void *recv,
@@ -288,7 +304,7 @@ static coc_status start_reduce_scatter(coc_comm *comm, const char *what, const v
         status = scatter_at_once(m, comm->rank, comm->size, send, recv, counts);
     else
         status = scatter_by_rank(m, comm->size, send, recv, counts);
-    return started(comm, m.request, status, request);
+    return started(comm, m.request, status, sum_of(counts, comm->size), type, request);
 }
 
 static coc_status all_reduce_pieces(mover m, void *buffer, int64_t count)
@@ -309,11 +325,13 @@ static coc_status start_all_reduce(coc_comm *comm, const char *what, void *buffe
                                    coc_type type, coc_stream *stream, coc_request **request)
 {
     mover m = {.mpi = ((coc_mpi_comm *)comm->impl)->mpi, .type = type};
+    coc_status status;
 
     (void)stream;
     *request = NULL;
     COC_TRY(begin(comm, what, &m.request));
-    return started(comm, m.request, all_reduce_pieces(m, buffer, count), request);
+    status = all_reduce_pieces(m, buffer, count);
+    return started(comm, m.request, status, count, type, request);
 }
 
 static coc_status start_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t count,
@@ -321,11 +339,13 @@ static coc_status start_broadcast(coc_comm *comm, const char *what, void *buffer
                                   coc_request **request)
 {
     mover m = {.mpi = ((coc_mpi_comm *)comm->impl)->mpi, .type = type};
+    coc_status status;
 
     (void)stream;
     *request = NULL;
     COC_TRY(begin(comm, what, &m.request));
-    return started(comm, m.request, broadcast_pieces(m, buffer, count, root), request);
+    status = broadcast_pieces(m, buffer, count, root);
+    return started(comm, m.request, status, count, type, request);
 }
 
 /* ---- waiting */
@@ -385,7 +405,7 @@ static coc_status meet(coc_comm *comm, int first, int last, uint64_t *id)
     enum { TAG_HERE = 1, TAG_ID };
     static uint64_t made;
     coc_mpi_comm *state = comm->impl;
-    coc_request r = {.what = "subgroup", .step = comm->step};
+    coc_request r = {.what = "subgroup", .step = comm->step, .all_here = MPI_REQUEST_NULL};
     const bool root = comm->rank == first;
     coc_status status = coc_watch_broken();
     char here = 0;

@@ -7,6 +7,7 @@
 #include "comm/speak.h"
 
 #include <mpi.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,14 +68,24 @@ static _Noreturn void end_alone(coc_status status)
     exit(coc_exit_code(status));
 }
 
+static void stay_silent(void)
+{
+    const double end = coc_clock_seconds() + silent_time;
+
+    while (coc_clock_seconds() < end)
+        coc_sleep_seconds(0.1);
+}
+
 void coc_comm_abort(coc_status status)
 {
     if (!coc_comm_is_parallel()) end_alone(status);
     fflush(stdout);
+    signal(SIGTERM, SIG_DFL); /* the launcher ends the others by it: nothing is left to be saved */
+    signal(SIGINT, SIG_DFL);
     if (status != COC_ERR_ELSEWHERE && may_speak())
         print_line();
     else
-        coc_sleep_seconds(silent_time);
+        stay_silent();
     alarm(LAST_RESORT);
     MPI_Abort(MPI_COMM_WORLD, coc_exit_code(status));
     for (;;)

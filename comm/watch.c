@@ -144,7 +144,7 @@ static coc_status name_who_is_late(const coc_comm *comm, const coc_request *requ
 /* ---- waiting */
 
 /* Lower ranks ask first, so that seldom more than one asks. */
-static double patience(const coc_comm *comm)
+static double time_limit(const coc_comm *comm)
 {
     const int rank = coc_side_rank();
 
@@ -165,14 +165,35 @@ static coc_status test(coc_request *request, bool *done)
     return COC_OK;
 }
 
-/* A rank that shares its core must let others run, and soon sleep; a tenth of the time waited so
- * far costs little, whatever that is. */
-static void rest(double waited)
+/* What decides between polling and sleeping. */
+typedef struct {
+    double waited; /* seconds */
+    bool moving;   /* all ranks are in the collective, so its data moves */
+    double moving_since;
+} patience;
+
+/* While data moves, a sleep would stop it. While a rank is late, those that share its core must let
+ * it run: they sleep for a tenth of the time waited so far, which costs little, whatever that is.
+ */
+static void rest(const patience *p, const coc_request *request)
 {
-    if (waited < 200e-6)
+    if (p->waited < 200e-6 || (p->moving && p->waited - p->moving_since < request->moving_time))
         sched_yield();
     else
-        coc_sleep_seconds(waited < 5e-3 ? 0.1 * waited : 500e-6);
+        coc_sleep_seconds(p->waited < 5e-3 ? 0.1 * p->waited : 500e-6);
+}
+
+static coc_status see_whether_data_moves(patience *p, coc_request *request)
+{
+    int finished = 0;
+
+    if (request->all_here == MPI_REQUEST_NULL) return COC_OK;
+    COC_TRY(
+        coc_mpi_check(MPI_Test(&request->all_here, &finished, MPI_STATUS_IGNORE), request->what));
+    if (!finished) return COC_OK;
+    p->moving = true;
+    p->moving_since = p->waited;
+    return COC_OK;
 }
 
 static coc_status await_speaker(coc_status status)
@@ -187,22 +208,24 @@ static coc_status await_speaker(coc_status status)
 
 static coc_status poll_until_done(coc_comm *comm, coc_request *request)
 {
-    double last = coc_clock_seconds(), waited = 0;
+    double last = coc_clock_seconds();
+    patience p = {0};
 
     for (;;) {
         bool done;
         coc_status status = test(request, &done);
         double now, passed;
 
+        if (status == COC_OK) status = see_whether_data_moves(&p, request);
         if (status != COC_OK) return await_speaker(status);
-        if (done) return COC_OK;
+        if (done && request->all_here == MPI_REQUEST_NULL) return COC_OK;
         if (coc_side_speaker() >= 0) return COC_ERR_ELSEWHERE;
         now = coc_clock_seconds();
         passed = now - last;
         last = now;
-        waited += passed < 0.5 ? passed : 0.5; /* a job that was suspended has not waited */
-        if (waited > patience(comm)) return name_who_is_late(comm, request);
-        rest(waited);
+        p.waited += passed < 0.5 ? passed : 0.5; /* a job that was suspended has not waited */
+        if (p.waited > time_limit(comm)) return name_who_is_late(comm, request);
+        rest(&p, request);
     }
 }
 

@@ -1,0 +1,93 @@
+/* A program on ranks that goes wrong as it is told, for e2e_watchdog.sh:
+ *
+ *     driven_comm DEADLINE SCENARIO [RANK]
+ *
+ *     run      steps of a gather and a sum until a signal asks to stop; then all stop at one step
+ *     compute  as run, but from step 3 RANK computes for ever
+ *     fail     as run, but in step 3 RANK returns a failure of its own
+ *     agree    as fail, but all ranks agree on it first
+ *     every    in step 3 every rank returns a failure at the same time
+ *
+ * Every rank first prints "rank R pid P ready" to standard output. It ends as train/main.c does. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "comm/comm.h"
+
+static coc_comm *world;
+static const char *scenario;
+static int chosen;
+
+static coc_status go_wrong(void)
+{
+    const bool me = world->rank == chosen;
+
+    if (strcmp(scenario, "compute") == 0 && me) {
+        printf("computing\n");
+        fflush(stdout);
+        for (;;)
+            coc_sleep_seconds(1);
+    }
+    if (strcmp(scenario, "agree") == 0)
+        return coc_comm_agree(world, "reading",
+                              me ? COC_FAIL(COC_ERR_INPUT, "song.wav: 0 samples; remove it")
+                                 : COC_OK);
+    if ((strcmp(scenario, "fail") == 0 && me) || strcmp(scenario, "every") == 0)
+        return COC_FAIL(COC_ERR_INPUT, "song.wav: 0 samples; remove it");
+    return COC_OK;
+}
+
+static coc_status step(float *sum, bool *stop)
+{
+    int64_t counts[64];
+    float one = 1, all[64];
+
+    for (int rank = 0; rank < world->size; rank++)
+        counts[rank] = 1;
+    COC_TRY(coc_all_gather(world, "embeddings", &one, all, counts, COC_FLOAT));
+    if (world->step == 3) COC_TRY(go_wrong());
+    *sum = 1;
+    COC_TRY(coc_all_reduce(world, "gradient", sum, 1, COC_FLOAT));
+    coc_sleep_seconds(0.005);
+    return coc_comm_any(world, "stop", coc_stop_requested(), stop);
+}
+
+static coc_status run(void)
+{
+    bool stop = false;
+    float sum = 0;
+    coc_status status = COC_OK;
+
+    for (world->step = 1; status == COC_OK && !stop; world->step++)
+        status = step(&sum, &stop);
+    if (status == COC_OK)
+        status = COC_FAIL(COC_ERR_STOPPED, "stopped in step %lld", (long long)world->step - 1);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    coc_comm_settings settings = {.backend = "mpi"};
+    coc_status status;
+
+    if (argc < 3) return 2;
+    settings.deadline = atof(argv[1]);
+    scenario = argv[2];
+    chosen = argc > 3 ? atoi(argv[3]) : -1;
+    coc_stop_install();
+    status = coc_comm_start(&settings, &world);
+    if (status == COC_OK) {
+        printf("rank %d pid %d ready\n", world->rank, (int)getpid());
+        fflush(stdout);
+        status = run();
+        coc_comm_destroy(&world);
+    }
+    if (status == COC_ERR_STOPPED) coc_log_root("cocola: %s", coc_error_text());
+    if (status != COC_OK && status != COC_ERR_STOPPED) coc_comm_abort(status);
+    coc_comm_finish();
+    return coc_exit_code(status);
+}

@@ -1,0 +1,167 @@
+#!/usr/bin/env bash
+# How a program on ranks fails: every way of going wrong ends all ranks in time, with one line that
+# names rank and host. Each function begins with what must hold.
+set -u
+export OMP_NUM_THREADS=1
+program=./driven_comm
+out=watchdog.out err=watchdog.err
+failures=0
+launcher=
+
+fail() {
+    echo "  failed: ${FUNCNAME[1]}: $*"
+    sed 's/^/    /' "$err"
+    failures=$((failures + 1))
+}
+
+# start RANKS ARGUMENTS...: until every rank has printed its line.
+start() {
+    local ranks=$1
+    shift
+    timeout -k 1 60 mpirun --oversubscribe -n "$ranks" "$program" "$@" >"$out" 2>"$err" &
+    launcher=$!
+    for _ in $(seq 600); do
+        [ "$(grep -c ' pid .* ready$' "$out")" = "$ranks" ] && return
+        sleep 0.05
+    done
+    fail "the ranks did not start"
+}
+
+pid_of() { awk -v rank="$1" '/ ready$/ && $2 == rank { print $4 }' "$out"; }
+
+# Wait for the launcher; sets its exit code, and what it took in ms.
+finish() {
+    local begin
+    begin=$(date +%s%N)
+    wait "$launcher" 2>/dev/null
+    code=$?
+    took=$((($(date +%s%N) - begin) / 1000000))
+}
+
+# The one line, and no rank is left a moment later.
+expect() {
+    local pattern=$1 pid
+    [ "$(grep -c '^cocola: ' "$err")" = 1 ] || fail "wanted one line of ours"
+    grep -q "^cocola: $pattern" "$err" || fail "wanted: $pattern"
+    for _ in $(seq 50); do
+        for pid in $(awk '/ ready$/ { print $4 }' "$out"); do
+            kill -0 "$pid" 2>/dev/null && { sleep 0.1; continue 2; }
+        done
+        return
+    done
+    fail "rank with pid $pid goes on"
+}
+
+host=$(hostname)
+
+a_stopped_rank_is_named() {
+    # A rank that is stopped answers nothing; with a deadline of 2 s the others name it, the step and
+    # the collective, and the job is over within 10 s.
+    for rank in 0 2; do
+        start 3 2 run
+        sleep 0.2
+        kill -STOP "$(pid_of $rank)"
+        finish
+        [ "$code" = 6 ] || fail "exit code $code"
+        [ "$took" -lt 10000 ] || fail "took $took ms"
+        expect "rank [0-9]* on $host: step [0-9]*, collective '[a-z]*': waited 2 s.*: rank $rank on $host does not answer"
+    done
+}
+
+a_computing_rank_is_named() {
+    # A rank that computes too long still answers: it is named with what it did last.
+    start 3 2 compute 1
+    finish
+    [ "$code" = 6 ] || fail "exit code $code"
+    [ "$took" -lt 8000 ] || fail "took $took ms"
+    expect "rank [02] on $host: step 3, collective 'gradient': .*: rank 1 on $host is late: step 3, computing for [0-9]* s after 'embeddings'"
+}
+
+a_failing_rank_ends_all() {
+    # One rank returns an error while the others wait for it: all end within 5 s with its line, and
+    # the exit code is that of its status.
+    start 4 60 fail 2
+    finish
+    [ "$code" = 3 ] || fail "exit code $code"
+    [ "$took" -lt 5000 ] || fail "took $took ms"
+    expect "rank 2 on $host: song.wav: 0 samples; remove it (tests/driven_comm.c:[0-9]*)"
+}
+
+an_agreed_failure_is_said_once() {
+    # All ranks know of the failure; only the one that failed speaks.
+    start 4 60 agree 3
+    finish
+    [ "$code" = 3 ] || fail "exit code $code"
+    [ "$took" -lt 5000 ] || fail "took $took ms"
+    expect "rank 3 on $host: song.wav"
+}
+
+a_failure_of_all_is_said_once() {
+    # Four ranks fail in the same moment without agreeing: one line all the same.
+    start 4 60 every
+    finish
+    [ "$code" = 3 ] || fail "exit code $code"
+    [ "$took" -lt 5000 ] || fail "took $took ms"
+    expect "rank [0-3] on $host: song.wav"
+}
+
+a_killed_rank_ends_all() {
+    # A rank that is killed says nothing; the launcher ends the others at once.
+    start 3 60 run
+    kill -KILL "$(pid_of 1)"
+    finish
+    [ "$code" != 0 ] || fail "exit code 0"
+    [ "$took" -lt 5000 ] || fail "took $took ms"
+}
+
+a_signal_stops_all_at_one_step() {
+    # TERM, INT or USR1 on one rank: all leave the loop in the same step, and the exit code says that
+    # the program is to be started again.
+    for signal in TERM INT USR1; do
+        start 3 60 run
+        sleep 0.1
+        kill -$signal "$(pid_of 1)"
+        finish
+        [ "$code" = 75 ] || fail "$signal: exit code $code"
+        expect "stopped in step [0-9]*"
+    done
+}
+
+a_second_interrupt_ends_the_process() {
+    # The first one asks; a process that computes on is ended by the second.
+    timeout -k 1 60 "$program" 60 compute 0 >"$out" 2>"$err" &
+    launcher=$!
+    for _ in $(seq 200); do grep -q computing "$out" && break; sleep 0.05; done
+    kill -INT "$(pid_of 0)"
+    sleep 0.3
+    kill -0 "$launcher" || fail "the first interrupt ended it"
+    kill -INT "$(pid_of 0)"
+    finish
+    [ "$code" = 130 ] || fail "exit code $code"
+}
+
+copies_of_one_rank_are_refused() {
+    # Slurm has started several tasks, MPI sees one rank: the first task says what to do, the others
+    # end silently.
+    SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=0 "$program" 60 run >"$out" 2>"$err"
+    code=$?
+    [ "$code" = 6 ] || fail "exit code $code"
+    expect "Slurm started 2 tasks, but MPI sees one rank.*--mpi=pmix"
+    SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=1 "$program" 60 run >"$out" 2>"$err"
+    code=$?
+    [ "$code" = 6 ] || fail "exit code $code"
+    [ -s "$err" ] && fail "the second task speaks"
+    SLURM_STEP_NUM_TASKS=1 timeout 20 "$program" 60 fail 0 >"$out" 2>"$err"
+    expect "song.wav"
+}
+
+command -v mpirun >/dev/null || exit 77
+for test in a_stopped_rank_is_named a_computing_rank_is_named a_failing_rank_ends_all \
+    an_agreed_failure_is_said_once a_failure_of_all_is_said_once a_killed_rank_ends_all \
+    a_signal_stops_all_at_one_step a_second_interrupt_ends_the_process \
+    copies_of_one_rank_are_refused; do
+    before=$failures
+    $test
+    [ "$failures" = "$before" ] && echo "ok     $test (last: ${took:-0} ms)" || echo "FAILED $test"
+done
+[ "$failures" = 0 ]
