@@ -72,5 +72,10 @@ coc_status coc_backend_status(coc_backend *b)
     const coc_status status = b->status;
 
     b->status = COC_OK;
-    return status;
+    if (status == COC_OK) return COC_OK;
+    /* said here: a text that a working thread recorded is not seen by this one */
+    return COC_FAIL(status,
+                    "backend %s: no working memory for an operation; lower train.batch or the "
+                    "model's width",
+                    b->ops->name);
 }

@@ -25,15 +25,17 @@ void coc_ref_squeeze_forward(coc_backend *b, int64_t n, int channels, int squeez
                              const real *pooled, const real *w1, const real *b1, const real *w2,
                              const real *b2, real *hidden, real *gate)
 {
-    coc_ref_linear_forward(b, n, channels, squeeze, pooled, w1, b1, hidden);
-    for (int64_t i = 0; i < n; i++)
-        for (int c = 0; c < channels; c++) {
-            double sum = b2[c];
+    double *active;
 
-            for (int r = 0; r < squeeze; r++)
-                sum += coc_ref_silu(hidden[i * squeeze + r]) * w2[(int64_t)c * squeeze + r];
-            gate[i * channels + c] = (real)coc_ref_sigmoid(sum);
-        }
+    coc_ref_linear_forward(b, n, channels, squeeze, pooled, w1, b1, hidden);
+    active = coc_backend_scratch(b, (size_t)squeeze * sizeof *active);
+    for (int64_t i = 0; i < n && active != NULL; i++) {
+        for (int r = 0; r < squeeze; r++)
+            active[r] = coc_ref_silu(hidden[i * squeeze + r]);
+        for (int c = 0; c < channels; c++)
+            gate[i * channels + c] = (real)coc_ref_sigmoid(
+                b2[c] + coc_ref_dot(squeeze, active, w2 + (int64_t)c * squeeze));
+    }
 }
 
 /* Sums of squeeze_backward over clips, in double: one block of scratch. */
