@@ -7,6 +7,7 @@
 
 /* One row a command, in the order in which one uses them. A command stands here when it works. */
 static const coc_command commands[] = {
+    {"render", "songs (MIDI, WADs, tracker modules) -> a data set of stems", false, coc_cmd_render},
     {"preprocess", "a data set of stems on disk -> a store", true, coc_cmd_preprocess},
     {"train", "a store -> checkpoints and a log", true, coc_cmd_train},
     {"eval", "accuracy at K of a checkpoint on held-out pairs", true, coc_cmd_eval},
