@@ -229,6 +229,15 @@ static coc_status meet(build *b, coc_status status, double seconds)
 
 /* ---- the manifest ---------------------------------------------------------------------------- */
 
+/* What this run has skipped was said when it was found. */
+static void say_skipped(const build *b, int64_t number, const coc_shard_index *x)
+{
+    for (int64_t i = 0; i < b->plan.shards; i++)
+        if (b->plan.shard[i].number == number) return;
+    for (int64_t i = 0; i < x->rows[COC_TABLE_SKIPPED]; i++)
+        coc_log_warn("track %s is skipped: %s", x->skip[i].name, x->skip[i].reason);
+}
+
 static coc_status count_shard(build *b, const char *name, coc_manifest *m)
 {
     coc_manifest_shard *row = &m->shard[m->shards];
@@ -248,9 +257,9 @@ static coc_status count_shard(build *b, const char *name, coc_manifest *m)
     m->stems += row->stems;
     m->skipped += row->skipped;
     m->samples += shard.audio_samples;
-    for (int64_t t = 0; t < row->tracks; t++) {
+    for (int64_t t = 0; t < row->tracks; t++)
         m->tracks[x->track[t].split]++;
-    }
+    say_skipped(b, coc_shard_number(name), x);
     coc_shard_free(&shard);
     return COC_OK;
 }

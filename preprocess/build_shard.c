@@ -69,7 +69,7 @@ static coc_status add_track(coc_shard_writer *w, const char *root, const coc_sou
                  (long long)coc_shard_writer_audible(w), (long long)track->stems);
     if (v.text[0] == '\0') return coc_shard_writer_keep(w);
     coc_log_rank("warning: track %s is skipped: %s", track->name, v.text);
-    return coc_shard_writer_skip(w, v.text, v.retry);
+    return coc_shard_writer_skip(w, v.text, v.retry ? 0 : coc_track_content(root, track));
 }
 
 coc_status coc_build_shard(const coc_build_settings *settings, const coc_source_list *list,

@@ -40,7 +40,7 @@ typedef struct {
 /* All layouts; the last row has no name. */
 const coc_layout *coc_layouts(void);
 
-/* Errors: COC_ERR_USAGE with the known names, the nearest first. */
+/* Errors: COC_ERR_USAGE with the known names. */
 coc_status coc_layout_find(const char *name, const coc_layout **layout);
 
 /* List a data set. Split folders are train, validation (also valid, val) and test; others are left

@@ -36,6 +36,9 @@ coc_status coc_plan_make(const int64_t *kept, const int64_t *samples, int64_t tr
 /* A hash over a track's stems: path, class, size and time of the file. */
 uint64_t coc_track_signature(const char *root, const coc_source_track *track);
 
+/* The same over what the files hold instead of their times: reads them. */
+uint64_t coc_track_content(const char *root, const coc_source_track *track);
+
 /* Find the finished shards in a store's folder that still hold: the same settings, and every track
  * of them in the list and unchanged. The others are said by the log and named in `stale`.
  *

@@ -29,6 +29,23 @@ uint64_t coc_track_signature(const char *root, const coc_source_track *track)
     return hash != 0 ? hash : 1; /* 0 stands for "look again" */
 }
 
+uint64_t coc_track_content(const char *root, const coc_source_track *track)
+{
+    uint64_t hash = (uint64_t)track->stems;
+
+    for (int64_t i = 0; i < track->stems; i++) {
+        const coc_source_stem *s = &track->stem[i];
+        uint64_t words[] = {hash, coc_hash(s->source, strlen(s->source)),
+                            coc_hash(s->instrument, strlen(s->instrument)), 0};
+        char path[COC_PATH_BYTES];
+
+        /* a file that cannot be read counts as 0 */
+        if (coc_path_join(path, root, s->source) == COC_OK) (void)!coc_hash_file(path, &words[3]);
+        hash = coc_hash(words, sizeof words);
+    }
+    return hash != 0 ? hash : 1;
+}
+
 /* Times may have changed without the content: then the content is compared. */
 static bool same_content(const char *root, const coc_source_track *track,
                          const coc_shard_track *old, const coc_shard_stem *stem)
@@ -111,7 +128,8 @@ static void look_at_skip(search *s, const coc_shard_skip *old)
         note_change(s, old->name, "could not be read");
     else if (s->kept[t] >= 0)
         note_change(s, old->name, "is in another shard too");
-    else if (old->signature != coc_track_signature(s->root, &s->list->track[t]))
+    else if (old->signature != coc_track_signature(s->root, &s->list->track[t]) &&
+             old->content != coc_track_content(s->root, &s->list->track[t]))
         note_change(s, old->name, "has changed");
 }
 

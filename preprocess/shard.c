@@ -58,6 +58,8 @@ static const coc_column columns[] = {
     {"skipped/track", COC_COLUMN_TEXT, SKIP(name), true, "",
      "track that is not in the store, path below the data set's root"},
     {"skipped/reason", COC_COLUMN_TEXT, SKIP(reason), true, "", "why it was left out"},
+    {"skipped/content", COC_COLUMN_U64, SKIP(content), true, "",
+     "hash of names, sizes and bytes of the source files"},
     {"skipped/signature", COC_COLUMN_U64, SKIP(signature), false, "",
      "hash of names, sizes and times of the source files"},
 };

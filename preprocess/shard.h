@@ -45,7 +45,7 @@ typedef struct {
 /* A track that has no pair, or a broken file. */
 typedef struct {
     char *name, *reason;
-    uint64_t signature;
+    uint64_t signature, content; /* content: of the sources' names, sizes and bytes */
 } coc_shard_skip;
 
 enum {

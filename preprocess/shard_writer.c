@@ -314,7 +314,7 @@ coc_status coc_shard_writer_keep(coc_shard_writer *w)
     return coc_shard_track_id(x->stem + w->track_stem, track->stems, x->block + block, &track->id);
 }
 
-coc_status coc_shard_writer_skip(coc_shard_writer *w, const char *reason, bool retry)
+coc_status coc_shard_writer_skip(coc_shard_writer *w, const char *reason, uint64_t content)
 {
     coc_shard_index *x = &w->index;
     coc_shard_skip *skip;
@@ -327,7 +327,10 @@ coc_status coc_shard_writer_skip(coc_shard_writer *w, const char *reason, bool r
     w->used = w->track_used;
     COC_TRY(coc_shard_index_add(x, COC_TABLE_SKIPPED, 1));
     skip = &x->skip[x->rows[COC_TABLE_SKIPPED] - 1];
-    *skip = (coc_shard_skip){w->track_name, coc_strdup(reason), retry ? 0 : w->signature};
+    *skip = (coc_shard_skip){.name = w->track_name,
+                             .reason = coc_strdup(reason),
+                             .signature = content != 0 ? w->signature : 0,
+                             .content = content};
     w->track_name = NULL;
     if (skip->reason == NULL) return COC_FAIL(COC_ERR_MEMORY, "%s: no memory", w->path);
     return COC_OK;

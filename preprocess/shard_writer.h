@@ -52,9 +52,9 @@ coc_status coc_shard_writer_add(coc_shard_writer *writer, const coc_stem_source 
 /* Stems of the begun track with a mean square above 1e-6 (-60 dB) over some 5 s. */
 int64_t coc_shard_writer_audible(const coc_shard_writer *writer);
 coc_status coc_shard_writer_keep(coc_shard_writer *writer);
-/* Drop the begun track and note why. retry: a later run is to look at it again even when its files
- * have not changed. */
-coc_status coc_shard_writer_skip(coc_shard_writer *writer, const char *reason, bool retry);
+/* Drop the begun track and note why. content: coc_track_content of its sources; 0: a later run is
+ * to look at it again even when its files have not changed. */
+coc_status coc_shard_writer_skip(coc_shard_writer *writer, const char *reason, uint64_t content);
 
 /* Complete the file, sync it and give it its name. *writer becomes NULL, also after a failure,
  * which leaves nothing behind. Errors: COC_ERR_IO, COC_ERR_MEMORY. */
