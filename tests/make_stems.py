@@ -1,6 +1,7 @@
 """Writes small data sets of stems for tests, with the standard library alone.
 
-usage: make_stems.py broken FOLDER   tracks good and bad, layout folder
+usage: make_stems.py plain FOLDER    good tracks, layout folder, 16 kHz, 16 bit
+       make_stems.py broken FOLDER   tracks good and bad, layout folder
        make_stems.py many FOLDER N   N good tracks of two stems, 20 s at 44.1 kHz
 """
 import array
@@ -33,11 +34,15 @@ def write_floats(path, values):
     path.write_bytes(head + data)
 
 
-def broken(root):
+def plain(root):
     for number, split in enumerate(["train", "train", "train", "valid", "test"]):
         for stem in range(3):
             write_wav(root / split / f"Good & bad {number}" / f"stem {stem}.wav",
-                      tone(12 - stem, 100 * (number + 1) + 37 * stem))
+                      tone(12 - stem, 100 * (number + 1) + 37 * stem, 8000 >> 4 * stem))
+
+
+def broken(root):
+    plain(root)
     stereo = [s for pair in zip(tone(6, 300, rate=44100), tone(6, 301, rate=44100)) for s in pair]
     write_wav(root / "test" / "st\u00e9r\u00e9o" / "left.wav", stereo, 44100, 2)
     write_wav(root / "test" / "st\u00e9r\u00e9o" / "short.wav", tone(2, 500))
@@ -66,4 +71,7 @@ def many(root, count):
 
 if __name__ == "__main__":
     kind, folder = sys.argv[1], pathlib.Path(sys.argv[2])
-    broken(folder) if kind == "broken" else many(folder, int(sys.argv[3]))
+    if kind == "many":
+        many(folder, int(sys.argv[3]))
+    else:
+        {"plain": plain, "broken": broken}[kind](folder)
