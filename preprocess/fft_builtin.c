@@ -129,15 +129,17 @@ static inline void step_of_4(int size, const turn *turns, double *z)
     }
 }
 
-/* Transform of 4 of one lane; value i at x[i * ROW]; results in natural order. */
-#define TRANSFORM_4(r0, i0, r1, i1, r2, i2, r3, i3)                                                \
-    do {                                                                                           \
-        const double sr = r0 + r2, si = i0 + i2, tr = r0 - r2, ti = i0 - i2;                       \
-        const double ur = r1 + r3, ui = i1 + i3, vr = r1 - r3, vi = i1 - i3;                       \
-                                                                                                   \
-        r0 = sr + ur, i0 = si + ui, r1 = tr + vi, i1 = ti - vr;                                    \
-        r2 = sr - ur, i2 = si - ui, r3 = tr - vi, i3 = ti + vr;                                    \
-    } while (0)
+/* Transform of 4 values of one lane, results in natural order. */
+static inline void transform_4(number *a, number *b, number *c, number *d)
+{
+    const number s = {a->re + c->re, a->im + c->im}, t = {a->re - c->re, a->im - c->im};
+    const number u = {b->re + d->re, b->im + d->im}, v = {b->re - d->re, b->im - d->im};
+
+    *a = (number){s.re + u.re, s.im + u.im};
+    *b = (number){t.re + v.im, t.im - v.re};
+    *c = (number){s.re - u.re, s.im - u.im};
+    *d = (number){t.re - v.im, t.im + v.re};
+}
 
 /* The last step: 8 rows, results in natural order. */
 static inline void transform_8(double *z)
@@ -147,24 +149,24 @@ static inline void transform_8(double *z)
 #pragma omp simd
     for (int l = 0; l < LANES; l++) {
         double *x = z + l, *y = z + LANES + l;
-        double ar = x[0] + x[4 * ROW], ai = y[0] + y[4 * ROW];
-        double br = x[ROW] + x[5 * ROW], bi = y[ROW] + y[5 * ROW];
-        double cr = x[2 * ROW] + x[6 * ROW], ci = y[2 * ROW] + y[6 * ROW];
-        double dr = x[3 * ROW] + x[7 * ROW], di = y[3 * ROW] + y[7 * ROW];
-        double er = x[0] - x[4 * ROW], ei = y[0] - y[4 * ROW];
-        const double f1 = x[ROW] - x[5 * ROW], f2 = y[ROW] - y[5 * ROW];
-        const double g1 = x[2 * ROW] - x[6 * ROW], g2 = y[2 * ROW] - y[6 * ROW];
-        const double h1 = x[3 * ROW] - x[7 * ROW], h2 = y[3 * ROW] - y[7 * ROW];
-        double fr = h * (f1 + f2), fi = h * (f2 - f1);
-        double gr = g2, gi = -g1;
-        double hr = h * (h2 - h1), hi = -h * (h1 + h2);
+        number a = {x[0] + x[4 * ROW], y[0] + y[4 * ROW]};
+        number b = {x[ROW] + x[5 * ROW], y[ROW] + y[5 * ROW]};
+        number c = {x[2 * ROW] + x[6 * ROW], y[2 * ROW] + y[6 * ROW]};
+        number d = {x[3 * ROW] + x[7 * ROW], y[3 * ROW] + y[7 * ROW]};
+        const number f0 = {x[ROW] - x[5 * ROW], y[ROW] - y[5 * ROW]};
+        const number g0 = {x[2 * ROW] - x[6 * ROW], y[2 * ROW] - y[6 * ROW]};
+        const number h0 = {x[3 * ROW] - x[7 * ROW], y[3 * ROW] - y[7 * ROW]};
+        number e = {x[0] - x[4 * ROW], y[0] - y[4 * ROW]};
+        number f = {h * (f0.re + f0.im), h * (f0.im - f0.re)};
+        number g = {g0.im, -g0.re};
+        number i = {h * (h0.im - h0.re), -h * (h0.re + h0.im)};
 
-        TRANSFORM_4(ar, ai, br, bi, cr, ci, dr, di); /* even frequencies */
-        TRANSFORM_4(er, ei, fr, fi, gr, gi, hr, hi); /* odd ones */
-        x[0] = ar, y[0] = ai, x[ROW] = er, y[ROW] = ei;
-        x[2 * ROW] = br, y[2 * ROW] = bi, x[3 * ROW] = fr, y[3 * ROW] = fi;
-        x[4 * ROW] = cr, y[4 * ROW] = ci, x[5 * ROW] = gr, y[5 * ROW] = gi;
-        x[6 * ROW] = dr, y[6 * ROW] = di, x[7 * ROW] = hr, y[7 * ROW] = hi;
+        transform_4(&a, &b, &c, &d); /* even frequencies */
+        transform_4(&e, &f, &g, &i); /* odd ones */
+        x[0] = a.re, y[0] = a.im, x[ROW] = e.re, y[ROW] = e.im;
+        x[2 * ROW] = b.re, y[2 * ROW] = b.im, x[3 * ROW] = f.re, y[3 * ROW] = f.im;
+        x[4 * ROW] = c.re, y[4 * ROW] = c.im, x[5 * ROW] = g.re, y[5 * ROW] = g.im;
+        x[6 * ROW] = d.re, y[6 * ROW] = d.im, x[7 * ROW] = i.re, y[7 * ROW] = i.im;
     }
 }
 
