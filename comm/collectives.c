@@ -1,8 +1,6 @@
 /* comm/collectives.c - what is built on the table: blocking forms, agreement, flags. */
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "base/memory.h"
 #include "comm/comm.h"
 #include "comm/speak.h"
 
@@ -66,49 +64,51 @@ coc_status coc_comm_any(coc_comm *comm, const char *what, bool flag, bool *any)
     return COC_OK;
 }
 
-/* Who speaks: the lowest rank with a failure of its own, else the lowest that was told of one. */
-static int speaker(const int32_t *all, int size)
+/* The lowest rank with a flag, if any has it: a search by halves, since sums are all there is. */
+static coc_status find_lowest(coc_comm *comm, const char *what, bool flag, int *lowest)
 {
-    int told = -1;
+    int first = 0, last = comm->size - 1;
 
-    for (int rank = 0; rank < size; rank++) {
-        if (all[rank] == COC_OK) continue;
-        if (all[rank] != COC_ERR_ELSEWHERE) return rank;
-        if (told < 0) told = rank;
+    while (first < last) {
+        const int middle = first + (last - first) / 2;
+        bool any;
+
+        COC_TRY(coc_comm_any(comm, what, flag && comm->rank <= middle, &any));
+        if (any)
+            last = middle;
+        else
+            first = middle + 1;
     }
-    return told;
+    *lowest = first;
+    return COC_OK;
 }
 
-/* Small and fixed in size, so that agreeing needs no memory in most cases. */
-enum { FEW_RANKS = 256 };
+/* Who speaks: the lowest rank with a failure of its own, else the lowest that was told of one; -1
+ * when nobody failed. Needs no memory, so that running out of it can be agreed on. */
+static coc_status find_speaker(coc_comm *comm, const char *what, coc_status status, int *speaker)
+{
+    const bool told = status == COC_ERR_ELSEWHERE, own = status != COC_OK && !told;
+    int32_t failures[2] = {own, told};
+
+    *speaker = -1;
+    COC_TRY(coc_all_reduce(comm, what, failures, 2, COC_INT32));
+    if (failures[0] == 0 && failures[1] == 0) return COC_OK;
+    return find_lowest(comm, what, failures[0] > 0 ? own : told, speaker);
+}
 
 coc_status coc_comm_agree(coc_comm *comm, const char *what, coc_status status)
 {
-    int32_t few[FEW_RANKS], *all = few;
-    int64_t few_counts[FEW_RANKS], *counts = few_counts;
-    int32_t mine = (int32_t)status;
     char text[2000], place[160];
-    coc_status gathered = COC_OK;
-    int who;
+    coc_status found;
+    int speaker;
 
     snprintf(text, sizeof text, "%s", coc_error_text());
     snprintf(place, sizeof place, "%s", coc_error_place());
-    if (comm->size > FEW_RANKS) {
-        COC_TRY(coc_alloc(comm->size, sizeof *all, &all));
-        gathered = coc_alloc(comm->size, sizeof *counts, &counts);
-    }
-    for (int rank = 0; gathered == COC_OK && rank < comm->size; rank++)
-        counts[rank] = 1;
-    if (gathered == COC_OK) gathered = coc_all_gather(comm, what, &mine, all, counts, COC_INT32);
-    who = gathered == COC_OK ? speaker(all, comm->size) : -1;
-    if (comm->size > FEW_RANKS) {
-        free(all);
-        free(counts);
-    }
-    if (gathered != COC_OK && status == COC_OK) return gathered;
-    coc_error_set(text, place); /* what was recorded before counts */
-    if (gathered != COC_OK || who < 0) return status;
-    if (who != comm->rank) return COC_ERR_ELSEWHERE;
+    found = find_speaker(comm, what, status, &speaker);
+    if (found != COC_OK && status == COC_OK) return found;
+    coc_error_set(text, place); /* a failure of before counts more than one of agreeing */
+    if (found != COC_OK || speaker < 0) return status;
+    if (speaker != comm->rank) return COC_ERR_ELSEWHERE;
     coc_speak_sign();
     return status;
 }

@@ -97,7 +97,7 @@ static coc_status begin(coc_comm *comm, const char *what, coc_request **out)
 static coc_status next_handle(coc_request *request, MPI_Request **handle)
 {
     COC_TRY(coc_grow(&request->handles, &request->handle_capacity, request->handle_count + 1,
-                     sizeof *request->handles));
+                     sizeof(MPI_Request)));
     *handle = &request->handles[request->handle_count++];
     **handle = MPI_REQUEST_NULL;
     return COC_OK;
@@ -350,38 +350,20 @@ static coc_status start_broadcast(coc_comm *comm, const char *what, void *buffer
 
 /* ---- waiting */
 
-#define ADD_SLABS(T)                                                                               \
-    do {                                                                                           \
-        T *to = r->to;                                                                             \
-        const T *slab = r->slabs;                                                                  \
-        for (int64_t i = 0; i < r->count; i++)                                                     \
-            to[i] = slab[i];                                                                       \
-        for (int rank = 1; rank < size; rank++) {                                                  \
-            slab += r->count;                                                                      \
-            for (int64_t i = 0; i < r->count; i++)                                                 \
-                to[i] = (T)(to[i] + slab[i]);                                                      \
-        }                                                                                          \
-    } while (0)
-
-static void add_slabs(const coc_request *r, int size)
+/* In rank order; the first two may change places, which does not change a sum of two. */
+static coc_status add_slabs(const coc_request *r, int size)
 {
-    switch (r->type) {
-    case COC_BYTE:
-        ADD_SLABS(uint8_t);
-        break;
-    case COC_INT32:
-        ADD_SLABS(int32_t);
-        break;
-    case COC_INT64:
-        ADD_SLABS(int64_t);
-        break;
-    case COC_FLOAT:
-        ADD_SLABS(float);
-        break;
-    case COC_DOUBLE:
-        ADD_SLABS(double);
-        break;
+    const int64_t bytes = r->count * (int64_t)coc_type_bytes(r->type);
+    char *slab = r->slabs;
+
+    if (r->count == 0) return COC_OK;
+    memcpy(r->to, slab, (size_t)bytes);
+    for (int rank = 1; rank < size; rank++) {
+        slab += bytes;
+        COC_TRY(coc_mpi_check(
+            MPI_Reduce_local(slab, r->to, (int)r->count, mpi_type(r->type), MPI_SUM), r->what));
     }
+    return COC_OK;
 }
 
 static coc_status wait_for(coc_comm *comm, coc_request **request)
@@ -391,7 +373,7 @@ static coc_status wait_for(coc_comm *comm, coc_request **request)
     *request = NULL;
     if (r == NULL) return COC_OK;
     COC_TRY(coc_watch(comm, r)); /* MPI may still write into what r holds: it is not freed */
-    if (r->to != NULL) add_slabs(r, comm->size);
+    if (r->to != NULL) COC_TRY(add_slabs(r, comm->size));
     give_back(comm->impl, r);
     return COC_OK;
 }

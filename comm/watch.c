@@ -98,7 +98,8 @@ static void name_late(inquiry *q, bool computing)
     for (int rank = 0; rank < coc_side_size(); rank++) {
         const coc_where *w = &q->where[rank];
 
-        if (!is_member(q, rank) || rank == coc_side_rank() || w->waiting == computing) continue;
+        if (!is_member(q, rank) || rank == coc_side_rank()) continue;
+        if ((w->waiting != 0) == computing) continue;
         if (!computing && w->started >= q->request->number) continue;
         if (!name_rank(q, rank)) continue;
         say(q, " is late: step %lld, %s %.0f s ", (long long)w->step,
