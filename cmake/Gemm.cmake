@@ -1,1 +1,34 @@
-# The matrix product behind model/cpu_gemm.h. Which library is a build choice; see docs/performance.md.
+# The matrix product behind model/cpu_sgemm.h, for the large products of the cpu backend: a
+# library or our own. COCOLA_GEMM forces one; places outside the usual ones: CMAKE_PREFIX_PATH.
+# (oneDNN's own package file is not used: on Debian it demands OpenCL.)
+find_path(DNNL_INCLUDE_DIR dnnl.h)
+find_library(DNNL_LIBRARY dnnl)
+pkg_search_module(OPENBLAS QUIET IMPORTED_TARGET openblas cblas)
+find_path(CBLAS_INCLUDE_DIR cblas.h)
+find_library(CBLAS_LIBRARY NAMES cblas blas)
+
+set(gemm ${COCOLA_GEMM})
+if(gemm STREQUAL "auto")
+  if(DNNL_INCLUDE_DIR AND DNNL_LIBRARY)
+    set(gemm dnnl)
+  elseif(OPENBLAS_FOUND)
+    set(gemm cblas)
+  else()
+    set(gemm builtin)
+  endif()
+endif()
+
+target_sources(cocola_model PRIVATE ${CMAKE_SOURCE_DIR}/model/sgemm/${gemm}.c)
+if(gemm STREQUAL "dnnl" AND DNNL_INCLUDE_DIR AND DNNL_LIBRARY)
+  target_include_directories(cocola_model SYSTEM PRIVATE ${DNNL_INCLUDE_DIR})
+  target_link_libraries(cocola_model PRIVATE ${DNNL_LIBRARY})
+elseif(gemm STREQUAL "cblas" AND OPENBLAS_FOUND)
+  target_link_libraries(cocola_model PRIVATE PkgConfig::OPENBLAS)
+elseif(gemm STREQUAL "cblas" AND CBLAS_INCLUDE_DIR AND CBLAS_LIBRARY)
+  target_include_directories(cocola_model SYSTEM PRIVATE ${CBLAS_INCLUDE_DIR})
+  target_link_libraries(cocola_model PRIVATE ${CBLAS_LIBRARY})
+elseif(NOT gemm STREQUAL "builtin")
+  message(FATAL_ERROR "COCOLA_GEMM=${COCOLA_GEMM}: not found, or not auto, dnnl, cblas or builtin; "
+                      "install libdnnl-dev or a CBLAS, or choose builtin")
+endif()
+message(STATUS "Matrix product of the cpu backend: ${gemm}")

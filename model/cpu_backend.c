@@ -1,4 +1,5 @@
 #include "model/cpu.h"
+#include "model/cpu_dense.h"
 #include "model/ref.h"
 
 enum { ALIGNMENT = 64 };
@@ -89,18 +90,18 @@ const coc_ops coc_cpu_ops = {
     .norm_backward_sums = coc_cpu_norm_backward_sums,
     .norm_backward_params = coc_ref_norm_backward_params,
     .norm_backward_finish = coc_ref_norm_backward_finish,
-    .pool_forward = coc_ref_pool_forward,
-    .squeeze_forward = coc_ref_squeeze_forward,
-    .squeeze_backward = coc_ref_squeeze_backward,
-    .join_forward = coc_ref_join_forward,
-    .linear_forward = coc_ref_linear_forward,
-    .linear_backward = coc_ref_linear_backward,
+    .pool_forward = coc_cpu_pool_forward,
+    .squeeze_forward = coc_cpu_squeeze_forward,
+    .squeeze_backward = coc_cpu_squeeze_backward,
+    .join_forward = coc_cpu_join_forward,
+    .linear_forward = coc_cpu_linear_forward,
+    .linear_backward = coc_cpu_linear_backward,
     .multiply = coc_ref_multiply,
     .layer_norm_tanh_forward = coc_ref_layer_norm_tanh_forward,
     .layer_norm_tanh_backward = coc_ref_layer_norm_tanh_backward,
-    .contrast = coc_ref_contrast,
-    .sum_squares = coc_ref_sum_squares,
-    .adam = coc_ref_adam,
+    .contrast = coc_cpu_contrast,
+    .sum_squares = coc_cpu_sum_squares,
+    .adam = coc_cpu_adam,
     .draw_keep = coc_ref_draw_keep,
     .finish = coc_ref_finish,
     .destroy = coc_ref_destroy,
