@@ -70,27 +70,6 @@ const coc_column *coc_shard_columns(int *count)
     return columns;
 }
 
-size_t coc_column_rows(const coc_shard_index *index, int table, char **rows)
-{
-    switch (table) {
-    case COC_TABLE_TRACKS:
-        *rows = (char *)index->track;
-        return sizeof *index->track;
-    case COC_TABLE_STEMS:
-        *rows = (char *)index->stem;
-        return sizeof *index->stem;
-    case COC_TABLE_LEVELS:
-        *rows = (char *)index->level;
-        return sizeof *index->level;
-    case COC_TABLE_BLOCKS:
-        *rows = (char *)index->block;
-        return sizeof *index->block;
-    default:
-        *rows = (char *)index->skip;
-        return sizeof *index->skip;
-    }
-}
-
 /* ---- a column as one piece of memory --------------------------------------------------------- */
 
 static size_t longest_text(const coc_column *c, const char *rows, size_t row, int64_t count)

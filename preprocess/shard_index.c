@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "preprocess/shard.h"
+#include "preprocess/shard_columns.h"
 #include "preprocess/store.h"
 
 coc_store_settings coc_store_settings_of(const char *layout)
@@ -46,6 +46,15 @@ static void *pointer_to(coc_shard_index *index, int table, size_t *row)
         *row = sizeof *index->skip;
         return &index->skip;
     }
+}
+
+size_t coc_column_rows(const coc_shard_index *index, int table, char **rows)
+{
+    coc_shard_index view = *index;
+    size_t row;
+
+    memcpy(rows, pointer_to(&view, table, &row), sizeof *rows);
+    return row;
 }
 
 coc_status coc_shard_index_add(coc_shard_index *index, int table, int64_t more)
