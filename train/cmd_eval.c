@@ -272,6 +272,5 @@ coc_status coc_cmd_eval(int argc, char **argv)
     COC_TRY(coc_comm_agree(e.comm, "command line", status));
     COC_TRY(run(&e));
     release(&e);
-    coc_comm_finish();
     return COC_OK;
 }

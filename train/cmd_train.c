@@ -77,6 +77,5 @@ coc_status coc_cmd_train(int argc, char **argv)
     status = train(&settings, comm, a.out);
     if (status != COC_OK && status != COC_ERR_STOPPED) return status;
     coc_comm_destroy(&comm);
-    coc_comm_finish();
     return status;
 }

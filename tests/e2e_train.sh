@@ -1,0 +1,174 @@
+#!/usr/bin/env bash
+# Training as a user runs it: a run that was stopped by a signal or killed ends, after the same command
+# again, in the same bytes as one that was not; on another number of ranks it goes on with the same
+# samples; other settings are refused; the model can be evaluated, scored and begun with.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+rm -rf scratch_e2e_train
+mkdir scratch_e2e_train
+cd scratch_e2e_train
+export OMP_NUM_THREADS=1
+launcher=${COCOLA_MPIRUN:-mpirun --oversubscribe}
+
+fail() { printf 'FAILED: %s\n' "$1" >&2; exit 1; }
+# `says WORD FILE`: the file holds the word, else the whole file is shown.
+says() { grep -q -- "$1" "$2" || { cat "$2" >&2; fail "$2 does not say '$1'"; }; }
+ranks() { local n=$1; shift; $launcher -n "$n" "$COCOLA" "$@"; }
+train() { local n=$1 out=$2; shift 2; ranks "$n" train --config small.yaml --out "$out" "$@"; }
+# The steps and what was computed in them, without clocks.
+numbers() { sed -E 's/"time":"[^"]*",//; s/"pairs_per_second":[^,]*,//; s/,"seconds":\{.*\}\}/}/' "$1/log.jsonl"; }
+same() {
+    cmp "$1/checkpoints/last.h5" "$2/checkpoints/last.h5" || fail "the models of $1 and $2 differ"
+    [ "$(numbers "$1")" = "$(numbers "$2")" ] || fail "the logs of $1 and $2 differ"
+}
+# Run in the background until the log has a line of that step; the pid is in $pid.
+start_until() {
+    local out=$1 step=$2
+    $launcher -n 2 "$COCOLA" train --config small.yaml --out "$out" 2>"$out.txt" & # no function: its pid counts
+    pid=$!
+    for _ in $(seq 1200); do
+        grep -q "\"step\":$step," "$out/log.jsonl" 2>/dev/null && return
+        kill -0 $pid 2>/dev/null || { cat "$out.txt" >&2; fail "$out ended before step $step"; }
+        sleep 0.05
+    done
+    fail "$out: no step $step after 60 s"
+}
+children() { tr ' ' '\n' <"/proc/$pid/task/$pid/children" | grep .; }
+# The exit code of the background process to $code.
+code_of() { code=0; wait "$1" || code=$?; }
+# The command must fail with that exit code; what it says goes to refused.txt. mpirun adds lines of its own.
+refused() {
+    local want=$1 code=0
+    shift
+    "$@" >refused.out 2>refused.txt || code=$?
+    [ $code -eq "$want" ] || { cat refused.txt >&2; fail "exit code $code, wanted $want: $*"; }
+}
+
+cat >small.yaml <<'YAML'
+data: {train: store}
+model: {width: 0.1, depth: 0.1, bn_momentum: 0.1, bn_group: 2}
+train: {batch: 4, steps: 10, log_every: 1, checkpoint_every: 3, valid_every: 4, keep: 2, schedule: cosine, warmup: 2}
+eval: {bn_reestimate: 8, orders: 10}
+YAML
+python3 "$here/make_songs.py" stems
+ranks 2 preprocess --layout folder --in stems --out store >/dev/null
+
+# ---- a run of 10 steps ---------------------------------------------------------------------------
+train 2 whole 2>whole.txt || { cat whole.txt >&2; fail "training"; }
+says "done: 10 steps" whole.txt
+says "step 8: validation loss" whole.txt
+[ "$(ls whole/checkpoints | wc -l)" -eq 3 ] || fail "last.h5 and the two best are kept, got: $(ls whole/checkpoints)"
+[ "$(grep -c '"kind":"train"' whole/log.jsonl)" -eq 10 ] || fail "ten steps are logged"
+[ "$(grep -c '"kind":"validation"' whole/log.jsonl)" -eq 3 ] || fail "steps 4, 8 and 10 are validated"
+"$COCOLA" train --config whole/config.yaml --out again 2>/dev/null & # config.yaml repeats a run
+again=$!
+
+# ---- stopped, killed -----------------------------------------------------------------------------
+start_until stopped 4
+kill -TERM "$(children | head -n 1)" # one rank is told; all must end at the same step
+code_of $pid
+[ $code -eq 75 ] || { cat stopped.txt >&2; fail "a stopped run ends with exit code 75"; }
+says "start the same command again" stopped.txt
+cp -r stopped stopped3
+train 2 stopped 2>resumed.txt
+says "going on from stopped/checkpoints/last.h5" resumed.txt
+same whole stopped
+
+start_until killed 5
+kill -9 $(children)
+code_of $pid
+[ $code -ne 0 ] || fail "a killed run is no success"
+train 2 killed 2>/dev/null
+same whole killed
+
+# A newest checkpoint that is broken is named and passed over.
+cp -r killed broken
+head -c 100000 killed/checkpoints/last.h5 >broken/checkpoints/last.h5
+rm -f broken/checkpoints/best-00000010.h5
+train 2 broken 2>broken.txt
+says "warning: broken/checkpoints/last.h5" broken.txt
+says "going on from broken/checkpoints/best-" broken.txt
+same whole broken
+
+# ---- another number of ranks ---------------------------------------------------------------------
+train 3 stopped3 2>ranks.txt
+says "on another number of ranks" ranks.txt
+wait $again || fail "a run on one rank from config.yaml"
+for run in stopped3 again; do
+    python3 - whole/log.jsonl $run/log.jsonl <<'PYTHON' || fail "$run computes something else"
+import json
+import sys
+
+a, b = ([r for r in map(json.loads, open(p)) if r["kind"] == "train"] for p in sys.argv[1:])
+assert [r["step"] for r in a] == [r["step"] for r in b] == list(range(1, 11))
+for x, y in zip(a, b):
+    # the same samples; sums in another order drift apart by Adam's division by small numbers
+    assert abs(x["loss"] - y["loss"]) <= (1e-5 if x["step"] == 1 else 2e-2) * x["loss"], (x, y)
+    assert x["same_track"] == y["same_track"], (x, y)
+PYTHON
+done
+
+# ---- what is refused -----------------------------------------------------------------------------
+refused 2 train 2 whole --set train.batch=6 --set model.width=0.2
+says "train.batch: 4 there, 6 here" refused.txt
+says "model.width: 0.1 there, 0.2 here" refused.txt
+[ "$(grep -c 'other settings' refused.txt)" -eq 1 ] || fail "one message, from one rank"
+train 2 whole 2>complete.txt
+says "complete" complete.txt
+refused 2 train 3 few --set train.batch=2 --set model.bn_group=0
+says "train.batch: 2 pairs for 3 ranks" refused.txt
+refused 2 train 2 few --set train.bacth=2
+says "train.batch" refused.txt
+refused 4 train 1 few --set data.train=nowhere
+says "nowhere" refused.txt
+refused 4 "$COCOLA" train --config small.yaml --out /dev/null/run
+says "/dev/null" refused.txt
+
+# ---- length by time, weights to begin with -------------------------------------------------------
+train 2 timed --set train.steps=0 --set train.minutes=0.12 --set train.batch=2 --set train.valid_every=0 \
+    --set train.init=whole/checkpoints/last.h5 2>timed.txt
+says "train.minutes: 0.12 gives" timed.txt
+says "beginning with the weights of whole" timed.txt
+
+# ---- using the model -----------------------------------------------------------------------------
+model=whole/checkpoints/last.h5
+ranks 2 eval --checkpoint $model --store store --k 2,4 --mode all >eval.txt 2>eval.err
+[ "$(grep -cE '^(both|harmonic|percussive) ' eval.txt)" -eq 6 ] || { cat eval.txt eval.err; fail "three modes, two K"; }
+ranks 1 eval --checkpoint $model --store store --split valid --k 2 --order file --format json >eval.json 2>/dev/null
+python3 -c 'import json; r = json.load(open("eval.json")); assert r["rows"][0]["k"] == 2 and r["order"] == "file", r'
+refused 2 "$COCOLA" eval --checkpoint $model --store store --k 2,5000
+says "5000" refused.txt
+"$COCOLA" score --checkpoint $model stems/test/song0/stem0.wav stems/test/song0/stem1.wav --format jsonl >score.jsonl
+python3 -c 'import json; r = json.load(open("score.jsonl")); assert r["windows"] == 4 and len(r["protocol"]["checkpoint"]) == 16, r'
+"$COCOLA" export --in $model --out model.safetensors 2>/dev/null
+"$COCOLA" import --in model.safetensors --out model.h5 2>/dev/null
+"$COCOLA" score --checkpoint model.h5 stems/test/song0/stem0.wav stems/test/song0/stem1.wav --format jsonl >score2.jsonl
+python3 -c 'import json; a, b = (json.load(open(f)) for f in ("score.jsonl", "score2.jsonl")); assert a["both"] == b["both"], (a, b)'
+
+# The reader in docs/checkpoint.md works as it stands there.
+sed -n '/^```python$/,/^```$/p' "$here/../docs/checkpoint.md" | grep -v '^```' >reader.py
+for python in python3 /usr/bin/python3; do
+    $python -c 'import h5py' 2>/dev/null || continue
+    $python reader.py $model >reader.txt
+    says "profile cocola-hps features hps step 10" reader.txt
+    says "(512, 512) float32" reader.txt
+    break
+done
+[ -s reader.txt ] || echo "skipped: no python3 here has h5py, so the reader of docs/checkpoint.md was not tried" >&2
+
+# ---- a full disk ---------------------------------------------------------------------------------
+mkdir small-disk
+trap 'mountpoint -q small-disk && umount small-disk' EXIT
+if mount -t tmpfs -o size=6m tmpfs small-disk 2>/dev/null; then
+    code=0 # room for one checkpoint, not for a second
+    train 2 small-disk/run --set train.keep=0 2>full.txt || code=$?
+    left=$(ls -A small-disk/run/checkpoints)
+    "$COCOLA" export --in small-disk/run/checkpoints/last.h5 --out old.safetensors 2>old.txt || left="broken"
+    umount small-disk
+    [ $code -eq 4 ] || { cat full.txt >&2; fail "a full disk gives exit code 4, not $code"; }
+    says "No space left" full.txt
+    [ "$left" = last.h5 ] || fail "the old checkpoint stays, and nothing else: $left"
+else
+    echo "skipped: no small disk can be mounted here" >&2
+fi
+echo "all held"
