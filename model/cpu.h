@@ -13,6 +13,10 @@
 
 #include <string.h>
 
+#if defined(__SSE__)
+#include <immintrin.h>
+#endif
+
 #include "model/backends.h"
 #include "model/ops.h"
 
@@ -78,46 +82,99 @@ COC_KERNEL coc_vec coc_splat(float value)
     return value - (coc_vec){0};
 }
 
-/* Compilers make one instruction of each of these loops. */
+/* The only operations that the vector extension has no operator for. A loop over the lanes would do
+ * on paper, but compilers take it apart now and then. */
+#if defined(__AVX512F__)
 COC_KERNEL coc_vec coc_max(coc_vec a, coc_vec b)
 {
-    coc_vec out;
-
-    COC_UNROLL
-    for (int i = 0; i < COC_LANES; i++)
-        out[i] = a[i] > b[i] ? a[i] : b[i];
-    return out;
+    return (coc_vec)_mm512_max_ps((__m512)a, (__m512)b);
 }
 
 COC_KERNEL coc_vec coc_min(coc_vec a, coc_vec b)
 {
-    coc_vec out;
-
-    COC_UNROLL
-    for (int i = 0; i < COC_LANES; i++)
-        out[i] = a[i] < b[i] ? a[i] : b[i];
-    return out;
+    return (coc_vec)_mm512_min_ps((__m512)a, (__m512)b);
+}
+#elif defined(__AVX__)
+COC_KERNEL coc_vec coc_max(coc_vec a, coc_vec b)
+{
+    return (coc_vec)_mm256_max_ps((__m256)a, (__m256)b);
 }
 
-/* 1 / (1 + exp(-x)) to about 2 units in the last place. exp(-x) = 2^n exp(r), |r| <= log(2) / 2;
- * adding 1.5 * 2^23 rounds to the integer n and leaves it in the lowest bits, from where it is
- * shifted into the exponent. The polynomial is the minimax one of degree 6 (error 3e-9). A NaN is
- * not kept: x * sigmoid(x) and the slope below are NaN all the same. */
-COC_KERNEL coc_vec coc_sigmoid(coc_vec x)
+COC_KERNEL coc_vec coc_min(coc_vec a, coc_vec b)
 {
-    const coc_vec z = -coc_min(coc_max(x, coc_splat(-87.0f)), coc_splat(87.0f));
-    const coc_vec shifted = z * 1.44269504f + 12582912.0f;
-    const coc_vec n = shifted - 12582912.0f;
-    const coc_vec r = (z - n * 0.693145752f) - n * 1.42860677e-6f;
-    coc_vec e = r * 1.40613130881e-3f + 8.37903030918e-3f;
+    return (coc_vec)_mm256_min_ps((__m256)a, (__m256)b);
+}
+#elif defined(__SSE__)
+COC_KERNEL coc_vec coc_max(coc_vec a, coc_vec b)
+{
+    return (coc_vec)_mm_max_ps((__m128)a, (__m128)b);
+}
 
-    e = e * r + 4.16647757082e-2f;
-    e = e * r + 1.66663651883e-1f;
-    e = e * r + 5.00000043492e-1f;
-    e = e * r + 1.00000004970f;
-    e = e * r + 1.0f;
-    e = (coc_vec)((coc_ivec)e + (((coc_ivec)shifted) << 23));
-    return 1.0f / (1.0f + e);
+COC_KERNEL coc_vec coc_min(coc_vec a, coc_vec b)
+{
+    return (coc_vec)_mm_min_ps((__m128)a, (__m128)b);
+}
+#else
+COC_KERNEL coc_vec coc_max(coc_vec a, coc_vec b)
+{
+    for (int i = 0; i < COC_LANES; i++)
+        a[i] = a[i] > b[i] ? a[i] : b[i];
+    return a;
+}
+
+COC_KERNEL coc_vec coc_min(coc_vec a, coc_vec b)
+{
+    for (int i = 0; i < COC_LANES; i++)
+        a[i] = a[i] < b[i] ? a[i] : b[i];
+    return a;
+}
+#endif
+
+/* Vectors that are worked on side by side: one alone would wait for its own results. */
+enum { COC_ABREAST = 2 };
+
+/* s = 1 / (1 + exp(-u)) to about 2 units in the last place, for `count` vectors. exp(-u) = 2^n
+ * exp(r), |r| <= log(2) / 2; adding 1.5 * 2^23 rounds to the integer n and leaves it in the lowest
+ * bits, from where it is shifted into the exponent. The polynomial is the minimax one of degree 6
+ * (error 3e-9). A NaN is not kept: u * s and the slope below are NaN all the same. */
+COC_KERNEL void coc_sigmoids(const int count, const coc_vec *u, coc_vec *s)
+{
+    static const float polynomial[] = {8.37903030918e-3f, 4.16647757082e-2f, 1.66663651883e-1f,
+                                       5.00000043492e-1f, 1.00000004970f,    1.0f};
+    coc_vec shifted[COC_ABREAST], r[COC_ABREAST], e[COC_ABREAST];
+
+    COC_UNROLL
+    for (int i = 0; i < count; i++)
+        r[i] = coc_max(coc_min(-u[i], coc_splat(87.0f)), coc_splat(-87.0f));
+    COC_UNROLL
+    for (int i = 0; i < count; i++)
+        shifted[i] = r[i] * 1.44269504f + 12582912.0f;
+    COC_UNROLL
+    for (int i = 0; i < count; i++) {
+        const coc_vec n = shifted[i] - 12582912.0f;
+
+        r[i] = (r[i] - n * 0.693145752f) - n * 1.42860677e-6f;
+        e[i] = coc_splat(1.40613130881e-3f);
+    }
+    COC_UNROLL
+    for (int k = 0; k < 6; k++)
+        COC_UNROLL
+    for (int i = 0; i < count; i++)
+        e[i] = e[i] * r[i] + polynomial[k];
+    COC_UNROLL
+    for (int i = 0; i < count; i++)
+        e[i] = (coc_vec)((coc_ivec)e[i] + (((coc_ivec)shifted[i]) << 23));
+    COC_UNROLL
+    for (int i = 0; i < count; i++)
+        s[i] = 1.0f / (1.0f + e[i]);
+}
+
+COC_KERNEL coc_vec coc_sigmoid(coc_vec u)
+{
+    coc_vec s;
+
+    coc_sigmoids(1, &u, &s);
+    return s;
 }
 
 /* d silu(u) / du, given s = sigmoid(u) */
@@ -193,30 +250,33 @@ COC_KERNEL coc_sight coc_sight_of(const coc_norm *norm)
     return norm->silu ? COC_SEE_SILU : COC_SEE_NORMED;
 }
 
-/* du and xhat of one vector. */
-COC_KERNEL coc_vec coc_gradient_at_u(bool silu, coc_vec x, coc_vec dz, const float *c)
+/* Coefficient `row` of a vector of channels. */
+#define COC_COEFFICIENT(c, row) coc_load((c) + (row)*COC_LANES)
+
+/* du of `count` neighbouring vectors, whose coefficients follow each other. */
+COC_KERNEL void coc_gradient_at_u(const int count, const bool silu, const coc_vec *x,
+                                  const coc_vec *dz, const float *coefficients, coc_vec *du)
 {
-    const coc_vec dv = coc_load(c + COC_GRADIENT_FACTOR * COC_LANES) * dz +
-                       coc_load(c + COC_GRADIENT_POOLED * COC_LANES);
+    coc_vec u[COC_ABREAST], s[COC_ABREAST];
 
     if (silu) {
-        const coc_vec u = coc_load(c + COC_GRADIENT_SCALE * COC_LANES) * x +
-                          coc_load(c + COC_GRADIENT_SHIFT * COC_LANES);
+        COC_UNROLL
+        for (int i = 0; i < count; i++) {
+            const float *c = coefficients + i * COC_GRADIENT_ROWS * COC_LANES;
 
-        return dv * coc_silu_slope(u, coc_sigmoid(u));
+            u[i] = COC_COEFFICIENT(c, COC_GRADIENT_SCALE) * x[i] +
+                   COC_COEFFICIENT(c, COC_GRADIENT_SHIFT);
+        }
+        coc_sigmoids(count, u, s);
     }
-    return dv;
-}
+    COC_UNROLL
+    for (int i = 0; i < count; i++) {
+        const float *c = coefficients + i * COC_GRADIENT_ROWS * COC_LANES;
 
-/* dx of one vector. */
-COC_KERNEL coc_vec coc_gradient_at_x(bool silu, coc_vec x, coc_vec dz, const float *c)
-{
-    const coc_vec du = coc_gradient_at_u(silu, x, dz, c);
-
-    return coc_load(c + COC_GRADIENT_SCALE * COC_LANES) * du +
-           (x - coc_load(c + COC_GRADIENT_MEAN * COC_LANES)) *
-               coc_load(c + COC_GRADIENT_SLOPE * COC_LANES) +
-           coc_load(c + COC_GRADIENT_OFFSET * COC_LANES);
+        du[i] = COC_COEFFICIENT(c, COC_GRADIENT_FACTOR) * dz[i] +
+                COC_COEFFICIENT(c, COC_GRADIENT_POOLED);
+        if (silu) du[i] *= coc_silu_slope(u[i], s[i]);
+    }
 }
 
 /* Rows of x, x_stride floats apart, into out [vectors][stride][COC_LANES]. gated: z instead of v.

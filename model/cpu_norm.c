@@ -4,9 +4,35 @@
 #include "model/cpu.h"
 
 enum {
-    CHUNK = 64 / COC_LANES, /* vectors read at a time: 256 bytes of a row */
-    FLUSH_ROWS = 128        /* float sums are added to double ones so often */
+    CHUNK = 256 / COC_LANES, /* vectors read at a time: 1 KiB of a row */
+    FLUSH_ROWS = 128         /* float sums are added to double ones so often */
 };
+
+/* `count` vectors of a row from vector v; sums as below. */
+COC_KERNEL void add_vectors(const int count, const bool silu, const bool has_dz, int lanes, int v,
+                            const float *x, const float *dz, const float *c, float *sums)
+{
+    coc_vec value[COC_ABREAST], d[COC_ABREAST], du[COC_ABREAST];
+
+    c += v * COC_GRADIENT_ROWS * COC_LANES;
+    COC_UNROLL
+    for (int i = 0; i < count; i++) {
+        const int valid = i + 1 < count ? COC_LANES : lanes;
+
+        value[i] = coc_load_some(x + (v + i) * COC_LANES, valid);
+        d[i] = has_dz ? coc_load_some(dz + (v + i) * COC_LANES, valid) : (coc_vec){0};
+    }
+    coc_gradient_at_u(count, silu, value, d, c, du);
+    COC_UNROLL
+    for (int i = 0; i < count; i++, c += COC_GRADIENT_ROWS * COC_LANES) {
+        const coc_vec xhat = (value[i] - COC_COEFFICIENT(c, COC_GRADIENT_MEAN)) *
+                             COC_COEFFICIENT(c, COC_GRADIENT_INVERSE);
+        float *to = sums + 2 * (v + i) * COC_LANES;
+
+        coc_store(to, coc_load(to) + du[i]);
+        coc_store(to + COC_LANES, coc_load(to + COC_LANES) + du[i] * xhat);
+    }
+}
 
 /* sums [vectors][2][COC_LANES] += sum of du, sum of du * xhat over rows; lanes: those of the last
  * vector. */
@@ -14,29 +40,23 @@ COC_KERNEL void add_rows(const bool silu, const bool has_dz, int64_t rows, int c
                          int vectors, int lanes, const float *x, const float *dz, const float *c,
                          float *sums)
 {
-    for (int64_t r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++) {
-            const int valid = v + 1 < vectors ? COC_LANES : lanes;
-            const int64_t at = r * channels + v * COC_LANES;
-            const float *with = c + v * COC_GRADIENT_ROWS * COC_LANES;
-            const coc_vec value = coc_load_some(x + at, valid);
-            const coc_vec d = has_dz ? coc_load_some(dz + at, valid) : (coc_vec){0};
-            const coc_vec du = coc_gradient_at_u(silu, value, d, with);
-            const coc_vec xhat = (value - coc_load(with + COC_GRADIENT_MEAN * COC_LANES)) *
-                                 coc_load(with + COC_GRADIENT_INVERSE * COC_LANES);
-            float *to = sums + 2 * v * COC_LANES;
+    for (int64_t r = 0; r < rows; r++, x += channels) {
+        int v = 0;
 
-            coc_store(to, coc_load(to) + du);
-            coc_store(to + COC_LANES, coc_load(to + COC_LANES) + du * xhat);
-        }
+        for (; v + COC_ABREAST < vectors; v += COC_ABREAST)
+            add_vectors(COC_ABREAST, silu, has_dz, COC_LANES, v, x, dz, c, sums);
+        if (v + COC_ABREAST == vectors)
+            add_vectors(COC_ABREAST, silu, has_dz, lanes, v, x, dz, c, sums);
+        else
+            add_vectors(1, silu, has_dz, lanes, v, x, dz, c, sums);
+        if (has_dz) dz += channels;
+    }
 }
 
 static void add_chunk(bool silu, int64_t rows, int channels, int vectors, int lanes, const float *x,
                       const float *dz, const float *c, float *sums)
 {
-    if (silu && dz != NULL && vectors == CHUNK && lanes == COC_LANES)
-        add_rows(true, true, rows, channels, CHUNK, COC_LANES, x, dz, c, sums);
-    else if (silu && dz != NULL)
+    if (silu && dz != NULL)
         add_rows(true, true, rows, channels, vectors, lanes, x, dz, c, sums);
     else if (silu)
         add_rows(true, false, rows, channels, vectors, lanes, x, dz, c, sums);
@@ -60,7 +80,7 @@ static void sum_clip(int64_t clip, int64_t positions, int channels, const coc_gr
         for (int v = 0; v < coc_vectors(channels); v += CHUNK) {
             const int left = coc_vectors(channels) - v, vectors = left < CHUNK ? left : CHUNK;
             const int64_t at = first + p * channels + v * COC_LANES;
-            float sums[CHUNK * 2 * COC_LANES] = {0};
+            _Alignas(64) float sums[CHUNK * 2 * COC_LANES] = {0};
 
             add_chunk(g->norm->silu, rows, channels, vectors,
                       coc_lanes_of(channels, v + vectors - 1), g->x + at,

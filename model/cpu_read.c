@@ -3,7 +3,13 @@
  */
 #include "model/cpu.h"
 
-enum { CHUNK = 64 / COC_LANES }; /* vectors read at a time: 256 bytes of a row */
+enum { CHUNK = 256 / COC_LANES, AHEAD = 64 };
+
+/* Positions to ask memory for ahead of the one that is read, `vectors` of each. */
+static int64_t ahead_of(int vectors)
+{
+    return 1 + AHEAD / vectors;
+}
 
 /* One row of coefficients: values [channels] spread over the vectors, or a constant. */
 static void spread(const float *values, float constant, int channels, int rows, int row, float *out)
@@ -66,70 +72,81 @@ typedef struct {
     bool gated, sloped;
 } reading;
 
-/* One vector: v or z, and the slope. */
-COC_KERNEL coc_vec see(const reading how, coc_vec x, const float *c, coc_vec *slope)
+/* `count` neighbouring vectors: v or z, and the slope. */
+COC_KERNEL void see(const int count, const reading how, const float *coefficients, coc_vec *x,
+                    coc_vec *slope)
 {
-    coc_vec value = x;
+    coc_vec s[COC_ABREAST];
 
-    *slope = coc_splat(1.0f);
-    if (how.sight != COC_SEE_RAW)
-        value = coc_load(c + COC_INPUT_SCALE * COC_LANES) * x +
-                coc_load(c + COC_INPUT_SHIFT * COC_LANES);
-    if (how.sight == COC_SEE_SILU) {
-        const coc_vec s = coc_sigmoid(value);
+    if (how.sight != COC_SEE_RAW) COC_UNROLL
+    for (int i = 0; i < count; i++) {
+        const float *c = coefficients + i * COC_INPUT_ROWS * COC_LANES;
 
-        *slope = coc_silu_slope(value, s);
-        value *= s;
+        x[i] = COC_COEFFICIENT(c, COC_INPUT_SCALE) * x[i] + COC_COEFFICIENT(c, COC_INPUT_SHIFT);
     }
-    return how.gated ? value * coc_load(c + COC_INPUT_GATE * COC_LANES) : value;
+    if (how.sight == COC_SEE_SILU) coc_sigmoids(count, x, s);
+    COC_UNROLL
+    for (int i = 0; i < count; i++) {
+        const float *c = coefficients + i * COC_INPUT_ROWS * COC_LANES;
+
+        slope[i] = how.sight == COC_SEE_SILU ? coc_silu_slope(x[i], s[i]) : coc_splat(1.0f);
+        if (how.sight == COC_SEE_SILU) x[i] *= s[i];
+        if (how.gated) x[i] *= COC_COEFFICIENT(c, COC_INPUT_GATE);
+    }
 }
 
-/* Where a chunk of channels lies. lanes: those of the last vector. */
+/* Where the block's vectors go: v * stride rows apart. */
 typedef struct {
-    int64_t rows, x_stride, stride;
-    int vectors, lanes;
-} chunk;
+    float *out, *slope; /* at the row */
+    int64_t stride, ahead;
+} destination;
 
-COC_KERNEL void read_chunk(const reading how, const chunk k, const float *x, const float *c,
-                           float *out, float *slopes)
+/* `count` vectors of a row from vector v; lanes: those of the last of them. */
+COC_KERNEL void read_vectors(const int count, const reading how, int lanes, int v, const float *x,
+                             const float *c, const destination *to)
 {
-    for (int64_t r = 0; r < k.rows; r++, x += k.x_stride)
-        for (int v = 0; v < k.vectors; v++) {
-            const coc_vec value =
-                coc_load_some(x + v * COC_LANES, v + 1 < k.vectors ? COC_LANES : k.lanes);
-            const int64_t at = (v * k.stride + r) * COC_LANES;
-            coc_vec slope;
+    coc_vec value[COC_ABREAST], slope[COC_ABREAST];
 
-            coc_store(out + at, see(how, value, c + v * COC_INPUT_ROWS * COC_LANES, &slope));
-            if (how.sloped) coc_store(slopes + at, slope);
-        }
+    __builtin_prefetch(x + v * COC_LANES + to->ahead);
+    COC_UNROLL
+    for (int i = 0; i < count; i++)
+        value[i] = coc_load_some(x + (v + i) * COC_LANES, i + 1 < count ? COC_LANES : lanes);
+    see(count, how, c + v * COC_INPUT_ROWS * COC_LANES, value, slope);
+    COC_UNROLL
+    for (int i = 0; i < count; i++) {
+        coc_store(to->out + (v + i) * to->stride * COC_LANES, value[i]);
+        if (how.sloped) coc_store(to->slope + (v + i) * to->stride * COC_LANES, slope[i]);
+    }
 }
 
-/* The chunk of channels that begins at vector v. */
-COC_KERNEL chunk chunk_at(int64_t rows, int channels, int64_t x_stride, int64_t stride, int v)
+/* Vectors first .. end - 1 of all rows; the last has `lanes` channels. */
+COC_KERNEL void read_chunk(const reading how, int64_t rows, int first, int end, int lanes,
+                           const float *x, int64_t x_stride, const float *c, destination to)
 {
-    const int left = coc_vectors(channels) - v, vectors = left < CHUNK ? left : CHUNK;
+    for (int64_t r = 0; r < rows; r++, x += x_stride) {
+        int v = first;
 
-    return (chunk){rows, x_stride, stride, vectors, coc_lanes_of(channels, v + vectors - 1)};
+        for (; v + COC_ABREAST < end; v += COC_ABREAST)
+            read_vectors(COC_ABREAST, how, COC_LANES, v, x, c, &to);
+        if (v + COC_ABREAST == end)
+            read_vectors(COC_ABREAST, how, lanes, v, x, c, &to);
+        else
+            read_vectors(1, how, lanes, v, x, c, &to);
+        to.out += COC_LANES;
+        to.slope += COC_LANES;
+    }
 }
 
 COC_KERNEL void read_all(const reading how, int64_t rows, int channels, const float *x,
-                         int64_t x_stride, const float *c, float *out, float *slopes,
-                         int64_t stride)
+                         int64_t x_stride, const float *c, float *out, float *slope, int64_t stride)
 {
-    for (int v = 0; v < coc_vectors(channels); v += CHUNK) {
-        const chunk k = chunk_at(rows, channels, x_stride, stride, v);
-        const float *from = x + v * COC_LANES, *with = c + v * COC_INPUT_ROWS * COC_LANES;
-        const int64_t to = v * stride * COC_LANES;
+    const int all = coc_vectors(channels);
 
-        if (k.lanes != COC_LANES)
-            read_chunk(how, k, from, with, out + to, slopes + to);
-        else if (k.vectors == CHUNK)
-            read_chunk(how, (chunk){rows, x_stride, stride, CHUNK, COC_LANES}, from, with, out + to,
-                       slopes + to);
-        else
-            read_chunk(how, (chunk){rows, x_stride, stride, k.vectors, COC_LANES}, from, with,
-                       out + to, slopes + to);
+    for (int v = 0; v < all; v += CHUNK) {
+        const int end = v + CHUNK < all ? v + CHUNK : all;
+
+        read_chunk(how, rows, v, end, coc_lanes_of(channels, end - 1), x, x_stride, c,
+                   (destination){out, slope, stride, ahead_of(end - v) * x_stride});
     }
 }
 
@@ -159,39 +176,64 @@ void coc_cpu_read_input(coc_sight sight, bool gated, int64_t rows, int channels,
         READ(COC_SEE_RAW, false, false);
 }
 
-COC_KERNEL void form_chunk(const bool silu, const bool has_dz, const chunk k, const float *x,
-                           const float *dz, const float *c, float *out)
+/* As read_vectors. */
+COC_KERNEL void form_vectors(const int count, const bool silu, const bool has_dz, int lanes, int v,
+                             const float *x, const float *dz, const float *c, float *out,
+                             int64_t stride, int64_t ahead)
 {
-    for (int64_t r = 0; r < k.rows; r++)
-        for (int v = 0; v < k.vectors; v++) {
-            const int valid = v + 1 < k.vectors ? COC_LANES : k.lanes;
-            const int64_t from = r * k.x_stride + v * COC_LANES;
-            const coc_vec value = coc_load_some(x + from, valid);
-            const coc_vec d = has_dz ? coc_load_some(dz + from, valid) : (coc_vec){0};
+    coc_vec value[COC_ABREAST], d[COC_ABREAST], du[COC_ABREAST];
 
-            coc_store(out + (v * k.stride + r) * COC_LANES,
-                      coc_gradient_at_x(silu, value, d, c + v * COC_GRADIENT_ROWS * COC_LANES));
-        }
+    c += v * COC_GRADIENT_ROWS * COC_LANES;
+    __builtin_prefetch(x + v * COC_LANES + ahead);
+    if (has_dz) __builtin_prefetch(dz + v * COC_LANES + ahead);
+    COC_UNROLL
+    for (int i = 0; i < count; i++) {
+        const int valid = i + 1 < count ? COC_LANES : lanes;
+
+        value[i] = coc_load_some(x + (v + i) * COC_LANES, valid);
+        d[i] = has_dz ? coc_load_some(dz + (v + i) * COC_LANES, valid) : (coc_vec){0};
+    }
+    coc_gradient_at_u(count, silu, value, d, c, du);
+    COC_UNROLL
+    for (int i = 0; i < count; i++, c += COC_GRADIENT_ROWS * COC_LANES)
+        coc_store(out + (v + i) * stride * COC_LANES,
+                  COC_COEFFICIENT(c, COC_GRADIENT_SCALE) * du[i] +
+                      (value[i] - COC_COEFFICIENT(c, COC_GRADIENT_MEAN)) *
+                          COC_COEFFICIENT(c, COC_GRADIENT_SLOPE) +
+                      COC_COEFFICIENT(c, COC_GRADIENT_OFFSET));
+}
+
+/* As read_chunk. */
+COC_KERNEL void form_chunk(const bool silu, const bool has_dz, int64_t rows, int first, int end,
+                           int lanes, const float *x, const float *dz, int64_t x_stride,
+                           const float *c, float *out, int64_t stride)
+{
+    const int64_t ahead = ahead_of(end - first) * x_stride;
+
+    for (int64_t r = 0; r < rows; r++, x += x_stride, out += COC_LANES) {
+        int v = first;
+
+        for (; v + COC_ABREAST < end; v += COC_ABREAST)
+            form_vectors(COC_ABREAST, silu, has_dz, COC_LANES, v, x, dz, c, out, stride, ahead);
+        if (v + COC_ABREAST == end)
+            form_vectors(COC_ABREAST, silu, has_dz, lanes, v, x, dz, c, out, stride, ahead);
+        else
+            form_vectors(1, silu, has_dz, lanes, v, x, dz, c, out, stride, ahead);
+        if (has_dz) dz += x_stride;
+    }
 }
 
 COC_KERNEL void form_all(const bool silu, const bool has_dz, int64_t rows, int channels,
                          const float *x, const float *dz, int64_t x_stride, const float *c,
                          float *out, int64_t stride)
 {
-    for (int v = 0; v < coc_vectors(channels); v += CHUNK) {
-        const chunk k = chunk_at(rows, channels, x_stride, stride, v);
-        const float *from = x + v * COC_LANES, *with = c + v * COC_GRADIENT_ROWS * COC_LANES;
-        const float *grad = has_dz ? dz + v * COC_LANES : NULL;
-        float *to = out + v * stride * COC_LANES;
+    const int all = coc_vectors(channels);
 
-        if (k.lanes != COC_LANES)
-            form_chunk(silu, has_dz, k, from, grad, with, to);
-        else if (k.vectors == CHUNK)
-            form_chunk(silu, has_dz, (chunk){rows, x_stride, stride, CHUNK, COC_LANES}, from, grad,
-                       with, to);
-        else
-            form_chunk(silu, has_dz, (chunk){rows, x_stride, stride, k.vectors, COC_LANES}, from,
-                       grad, with, to);
+    for (int v = 0; v < all; v += CHUNK) {
+        const int end = v + CHUNK < all ? v + CHUNK : all;
+
+        form_chunk(silu, has_dz, rows, v, end, coc_lanes_of(channels, end - 1), x, dz, x_stride, c,
+                   out, stride);
     }
 }
 

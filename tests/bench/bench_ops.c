@@ -1,0 +1,207 @@
+/* Time of every convolution of the encoder, forward and backward, one line a layer:
+ *
+ *     bench_ops [BACKEND [WIDTH [DEPTH [CLIPS [THREADS [REPEATS]]]]]]     cpu 1 1 64 1 5
+ *
+ * The median over the repeats; thread CPU time on one thread, so that a busy machine disturbs
+ * little, otherwise wall time. GFLOP/s counts a product and a sum as two; GB/s counts every tensor
+ * of the call as read or written once. Numbers are random: their values do not matter. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "model/ops.h"
+
+enum { MOST_REPEATS = 101 };
+
+typedef struct {
+    coc_backend *b;
+    int64_t n;
+    int repeats, threads;
+    float *x, *y, *dz, *out, *small;
+    double *sums;
+    int32_t *group;
+    coc_norm norm;
+    double forward, backward, forward_flop, backward_flop; /* of the whole network */
+} bench;
+
+typedef enum { STEM, DEPTHWISE, EXPAND, PROJECT, HEAD } layer_kind;
+typedef enum { FORWARD, BACKWARD, SUMS } direction;
+
+static double now(const bench *k)
+{
+    struct timespec t;
+
+    if (k->threads != 1) return coc_clock_seconds();
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void call(const bench *k, layer_kind kind, direction way, const coc_conv *s)
+{
+    const coc_ops *ops = k->b->ops;
+    const float *w = k->small;
+    float *dw = k->small + (4 << 20);
+    const float *gate = kind == PROJECT ? k->small : NULL;
+    const coc_norm *norm = kind == PROJECT || kind == DEPTHWISE ? &k->norm : NULL;
+    coc_norm out = k->norm;
+    coc_gradient g = {.x = k->y,
+                      .norm = &out,
+                      .dz = kind == HEAD ? NULL : k->dz,
+                      .gate = kind == DEPTHWISE ? k->small : NULL,
+                      .pooled = kind == DEPTHWISE || kind == HEAD ? k->small : NULL,
+                      .mean_du = k->small,
+                      .mean_dux = k->small};
+
+    out.silu = kind != PROJECT;
+    if (way == SUMS) {
+        ops->norm_backward_sums(k->b, k->n, (int64_t)s->out_h * s->out_w, s->out_c, &g, k->sums);
+    } else if (kind == STEM && way == FORWARD) {
+        ops->stem_forward(k->b, s, k->n, k->x, NULL, w, k->out, k->group, k->sums);
+    } else if (kind == STEM) {
+        ops->stem_backward(k->b, s, k->n, k->x, NULL, &g, dw);
+    } else if (kind == DEPTHWISE && way == FORWARD) {
+        ops->depthwise_forward(k->b, s, k->n, k->x, norm, w, k->out, k->group, k->sums);
+    } else if (kind == DEPTHWISE) {
+        ops->depthwise_backward(k->b, s, k->n, k->x, norm, &g, w, k->out, false, dw, k->sums);
+    } else if (way == FORWARD) {
+        ops->pointwise_forward(k->b, s, k->n, k->x, norm, gate, w, k->out, k->group, k->sums);
+    } else {
+        ops->pointwise_backward(k->b, s, k->n, k->x, norm, gate, &g, w, k->out, kind == EXPAND, dw,
+                                gate != NULL ? k->small + (8 << 20) : NULL);
+    }
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static double median(const bench *k, layer_kind kind, direction way, const coc_conv *s)
+{
+    double seconds[MOST_REPEATS];
+
+    call(k, kind, way, s);
+    for (int i = 0; i < k->repeats; i++) {
+        const double begin = now(k);
+
+        call(k, kind, way, s);
+        seconds[i] = now(k) - begin;
+    }
+    qsort(seconds, (size_t)k->repeats, sizeof *seconds, by_value);
+    return seconds[k->repeats / 2];
+}
+
+static void layer(bench *k, const char *name, layer_kind kind, const coc_conv *s)
+{
+    const double in = 4e-9 * (double)k->n * s->in_h * s->in_w * s->in_c;
+    const double out = 4e-9 * (double)k->n * s->out_h * s->out_w * s->out_c;
+    const double flop = 0.5 * out * s->kernel * s->kernel * (kind == DEPTHWISE ? 1 : s->in_c);
+    const double backward_flop = kind == STEM ? flop : 2 * flop;
+    const double forward = median(k, kind, FORWARD, s), backward = median(k, kind, BACKWARD, s);
+    const double sums = kind == EXPAND ? 0 : median(k, kind, SUMS, s);
+    const double moved = kind == STEM ? in + 2 * out : in * (kind == EXPAND ? 3 : 2) + 2 * out;
+
+    printf("%-9s %3d x %-3d %4d -> %-4d %d/%d %8.2f %6.1f %6.1f %8.2f %6.1f %6.1f %8.2f %6.1f\n",
+           name, s->out_h, s->out_w, s->in_c, s->out_c, s->kernel, s->stride, 1e3 * forward,
+           flop / forward, (in + out) / forward, 1e3 * backward, backward_flop / backward,
+           moved / backward, 1e3 * sums, sums > 0 ? 2 * out / sums : 0);
+    fflush(stdout);
+    k->forward += forward;
+    k->backward += backward + sums;
+    k->forward_flop += flop;
+    k->backward_flop += backward_flop;
+}
+
+static coc_status allocate(bench *k, const coc_network *net)
+{
+    const coc_device *device = k->b->device;
+    const int64_t small = 12 << 20;
+    int64_t most = 0;
+    void *memory;
+
+    for (int i = 0; i < net->blocks; i++) {
+        const coc_conv *s = &net->block[i].depthwise;
+        const int64_t size = k->n * s->in_h * s->in_w * s->in_c;
+
+        most = size > most ? size : most;
+    }
+    COC_TRY(device->alloc(device, (size_t)(4 * most + small) * sizeof(float) + (1 << 20), &memory));
+    k->x = memory;
+    k->y = k->x + most;
+    k->dz = k->y + most;
+    k->out = k->dz + most;
+    k->small = k->out + most;
+    for (int64_t i = 0; i < 4 * most + small; i++)
+        k->x[i] = (float)((uint32_t)i * 2654435761u >> 8) * 0x1p-24f - 0.5f;
+    k->sums = (double *)(void *)(k->small + small);
+    k->group = (int32_t *)(void *)(k->sums + (1 << 13));
+    for (int i = 0; i < k->n; i++)
+        k->group[i] = 0;
+    k->norm = (coc_norm){.mean = k->small,
+                         .inverse_std = k->small,
+                         .scale = k->small,
+                         .shift = k->small,
+                         .group = k->group,
+                         .silu = true};
+    return COC_OK;
+}
+
+static void run(bench *k, const coc_network *net)
+{
+    printf("%-9s %-9s %-12s %-3s %8s %6s %6s %8s %6s %6s %8s %6s\n", "layer", "output", "channels",
+           "k/s", "fwd ms", "GF/s", "GB/s", "bwd ms", "GF/s", "GB/s", "sums ms", "GB/s");
+    layer(k, "stem", STEM, &net->stem);
+    for (int i = 0; i < net->blocks; i++) {
+        char name[16];
+
+        snprintf(name, sizeof name, "%d.expand", i);
+        if (net->block[i].has_expand) layer(k, name, EXPAND, &net->block[i].expand);
+        snprintf(name, sizeof name, "%d.depth", i);
+        layer(k, name, DEPTHWISE, &net->block[i].depthwise);
+        snprintf(name, sizeof name, "%d.project", i);
+        layer(k, name, PROJECT, &net->block[i].project);
+    }
+    layer(k, "head", HEAD, &net->head);
+    printf("forward %.3f s (%.1f GFLOP/s), backward with sums %.3f s (%.1f GFLOP/s), both %.3f s\n",
+           k->forward, k->forward_flop / k->forward, k->backward, k->backward_flop / k->backward,
+           k->forward + k->backward);
+}
+
+static double argument(int argc, char **argv, int i, double otherwise)
+{
+    return argc > i ? strtod(argv[i], NULL) : otherwise;
+}
+
+static coc_status bench_all(int argc, char **argv, bench *k)
+{
+    const coc_profile *profile;
+    coc_network net;
+
+    k->n = (int64_t)argument(argc, argv, 4, 64);
+    k->threads = (int)argument(argc, argv, 5, 1);
+    k->repeats = (int)argument(argc, argv, 6, 5);
+    if (k->repeats < 1 || k->repeats > MOST_REPEATS || k->n < 1 || k->n > 4096)
+        return COC_FAIL(COC_ERR_USAGE, "usage: bench_ops [BACKEND [WIDTH [DEPTH [CLIPS [THREADS "
+                                       "[REPEATS]]]]]]");
+    COC_TRY(coc_profile_find("cocola-hps", 2, &profile));
+    COC_TRY(coc_network_build(profile, argument(argc, argv, 2, 1), argument(argc, argv, 3, 1), 64,
+                              501, &net));
+    COC_TRY(coc_backend_create(argc > 1 ? argv[1] : "cpu", k->threads, &k->b));
+    COC_TRY(allocate(k, &net));
+    run(k, &net);
+    k->b->device->release(k->b->device, k->x);
+    return k->b->ops->finish(k->b);
+}
+
+int main(int argc, char **argv)
+{
+    bench k = {0};
+    const coc_status status = bench_all(argc, argv, &k);
+
+    if (status != COC_OK) fprintf(stderr, "bench_ops: %s\n", coc_error_text());
+    coc_backend_destroy(&k.b);
+    return coc_exit_code(status);
+}
