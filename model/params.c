@@ -139,13 +139,11 @@ static coc_status make_buffers(coc_params *p)
     return make_buffer(p->device, p->runnings, &p->running);
 }
 
-static bool is_running_variance(const coc_tensor *tensor)
+/* A norm that is not there has no channels. */
+static void start_variance(const coc_norm_index *norm, real *running)
 {
-    static const char ending[] = ".running_var";
-    const size_t length = strlen(tensor->name);
-
-    return tensor->kind == COC_TENSOR_RUNNING && length >= sizeof ending &&
-           strcmp(tensor->name + length - (sizeof ending - 1), ending) == 0;
+    for (int c = 0; c < norm->channels; c++)
+        running[norm->variance + c] = 1;
 }
 
 /* Running means 0, variances 1. */
@@ -153,15 +151,19 @@ static coc_status reset_running(coc_params *p)
 {
     const size_t bytes = (size_t)p->runnings * sizeof(real);
     coc_status status;
-    real *values;
+    real *running;
 
-    COC_TRY(coc_alloc(p->runnings, sizeof *values, &values));
-    for (int i = 0; i < p->tensors; i++)
-        for (int64_t k = 0; is_running_variance(&p->tensor[i]) && k < p->tensor[i].count; k++)
-            values[p->tensor[i].offset + k] = 1;
-    status = p->device->copy(p->device, p->running, values, bytes, NULL);
+    COC_TRY(coc_alloc(p->runnings, sizeof *running, &running));
+    start_variance(&p->at.stem_norm, running);
+    for (int i = 0; i < p->network->blocks; i++) {
+        start_variance(&p->at.block[i].expand_norm, running);
+        start_variance(&p->at.block[i].depthwise_norm, running);
+        start_variance(&p->at.block[i].project_norm, running);
+    }
+    start_variance(&p->at.head_norm, running);
+    status = p->device->copy(p->device, p->running, running, bytes, NULL);
     if (status == COC_OK) status = p->device->wait(p->device, NULL);
-    free(values);
+    free(running);
     return status;
 }
 
@@ -169,7 +171,7 @@ coc_status coc_params_create(const coc_network *network, const coc_device *devic
                              coc_params **params)
 {
     table t = {0};
-    coc_param_index at;
+    coc_param_index at = {0};
     coc_status status;
     coc_params *p;
 
