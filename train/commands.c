@@ -14,6 +14,7 @@ static const coc_command commands[] = {
     {"score", "how well pairs of sound files go together", false, coc_cmd_score},
     {"import", "published weights (safetensors) -> checkpoint", false, coc_cmd_import},
     {"export", "checkpoint -> published weights (safetensors)", false, coc_cmd_export},
+    {"bench", "how fast this machine trains, computes features, preprocesses", true, coc_cmd_bench},
     {"help", "what a command or a setting means: help COMMAND, help settings [NAME]", false,
      coc_cmd_help},
     {NULL, NULL, false, NULL},
