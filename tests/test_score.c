@@ -112,6 +112,41 @@ static const char *write_sound(const char *name, uint32_t seed, double gap, doub
     return path;
 }
 
+/* Give the norms statistics of real clips: without them activations grow until all clips look
+ * alike. */
+static coc_status settle_norms(coc_params *p)
+{
+    enum { CLIPS = 4 };
+    const int64_t floats = 2 * COC_BANDS * COC_FRAMES;
+    float *wave = malloc(CLIPS * COC_CLIP_SAMPLES * sizeof *wave);
+    float *x = malloc((size_t)(CLIPS * floats) * sizeof *x);
+    real h[CLIPS * 512];
+    coc_features *features = NULL;
+    coc_backend *backend = NULL;
+    coc_encoder *encoder = NULL;
+    coc_groups *groups = NULL;
+    coc_comm *comm = NULL;
+
+    if (wave == NULL || x == NULL) exit(1);
+    coc_test_random(wave, CLIPS * COC_CLIP_SAMPLES, 5);
+    COC_TRY(coc_comm_self(&comm));
+    COC_TRY(coc_groups_create(comm, CLIPS / 2, 0, &groups));
+    COC_TRY(coc_features_create("cpu", 0, &features));
+    COC_TRY(coc_features_compute(features, COC_FEATURES_HPS, wave, CLIPS, x));
+    COC_TRY(coc_backend_create("ref", 0, &backend));
+    COC_TRY(coc_encoder_create(backend, p->network, CLIPS, true, &encoder));
+    COC_TRY(coc_encoder_forward(encoder, p, groups, &(coc_encoder_input){.n = CLIPS, .x = x}, h));
+    COC_TRY(coc_encoder_update_running(encoder, p, groups, comm, 1));
+    coc_encoder_destroy(&encoder);
+    coc_backend_destroy(&backend);
+    coc_features_destroy(&features);
+    coc_groups_destroy(&groups);
+    coc_comm_destroy(&comm);
+    free(wave);
+    free(x);
+    return COC_OK;
+}
+
 static coc_model *make_model(void)
 {
     const coc_profile *profile;
@@ -125,7 +160,7 @@ static coc_model *make_model(void)
     if (coc_profile_find("cocola-hps", 0, &profile) != COC_OK ||
         coc_network_build(profile, 0.1, 0.1, COC_BANDS, COC_FRAMES, &network) != COC_OK ||
         coc_params_create(&network, coc_device_host(), &p) != COC_OK ||
-        coc_params_init(p, &settings.model, 1) != COC_OK ||
+        coc_params_init(p, &settings.model, 1) != COC_OK || settle_norms(p) != COC_OK ||
         coc_checkpoint_write(place("model.h5"), p, NULL, &info) != COC_OK ||
         coc_model_open(place("model.h5"), coc_device_host(), &model) != COC_OK) {
         coc_test_fail(__FILE__, __LINE__, "%s", coc_error_text());

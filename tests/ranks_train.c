@@ -1,0 +1,265 @@
+/* N ranks train as one: the same seed and global batch give the same pairs, channel modes and
+ * masks, and the first loss, gradient and running statistics, however the batch falls on the ranks.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sndfile.h>
+
+#include "base/file.h"
+#include "preprocess/build.h"
+#include "tests/test.h"
+#include "train/trainer.h"
+
+enum { TRACKS = 4, STEMS = 3, SECONDS = 12 };
+
+static coc_comm *world, *alone;
+static char folder[64];
+
+/* ---- a store -------------------------------------------------------------------------------- */
+
+static void write_stem(const char *path, uint32_t seed)
+{
+    enum { SAMPLES = SECONDS * COC_SAMPLE_RATE };
+    SF_INFO info = {
+        .samplerate = COC_SAMPLE_RATE, .channels = 1, .format = SF_FORMAT_WAV | SF_FORMAT_PCM_16};
+    SNDFILE *file = sf_open(path, SFM_WRITE, &info);
+    float *samples = malloc(SAMPLES * sizeof *samples);
+
+    if (file == NULL || samples == NULL) exit(1);
+    coc_test_random(samples, SAMPLES, seed);
+    for (int i = 0; i < SAMPLES; i++) /* a tone of its own, so that features differ */
+        samples[i] = 0.05f * samples[i] + 0.3f * sinf((float)i * (0.02f + 0.01f * (float)seed));
+    if (sf_write_float(file, samples, SAMPLES) != SAMPLES) exit(1);
+    sf_close(file);
+    free(samples);
+}
+
+/* Rank 0 writes songs and makes a store of them. */
+static coc_status make_store(void)
+{
+    coc_build_result result;
+    coc_build_settings settings = {0};
+    char in[128], out[128], path[256];
+
+    snprintf(in, sizeof in, "%s/songs", folder);
+    snprintf(out, sizeof out, "%s/store", folder);
+    for (int t = 0; t < TRACKS; t++) {
+        snprintf(path, sizeof path, "%s/train/song%d", in, t);
+        COC_TRY(coc_make_folders(path));
+        for (int s = 0; s < STEMS; s++) {
+            snprintf(path, sizeof path, "%s/train/song%d/stem%d.wav", in, t, s);
+            write_stem(path, (uint32_t)(STEMS * t + s));
+        }
+    }
+    settings.in = in;
+    settings.out = out;
+    COC_TRY(coc_layout_find("folder", &settings.layout));
+    COC_TRY(coc_build_store(alone, &settings, &result));
+    coc_manifest_free(&result.manifest);
+    return COC_OK;
+}
+
+/* ---- comparing ------------------------------------------------------------------------------ */
+
+static coc_settings make_settings(int64_t batch, int64_t group)
+{
+    coc_settings s;
+
+    coc_settings_default(&s);
+    snprintf(s.data.train, sizeof s.data.train, "%s/store", folder);
+    s.model.width = 0.1;
+    s.model.depth = 0.3;
+    s.model.bn_momentum = 0.5;
+    s.model.similarity_init = COC_SIMILARITY_IDENTITY;
+    s.model.similarity_scale = 0.05;
+    s.model.bn_group = group;
+    s.train.batch = batch;
+    s.train.steps = 4;
+    s.data.prefetch = 0;
+    return s;
+}
+
+typedef struct {
+    coc_trainer *trainer;
+    const coc_batch *batch;
+    coc_step_result result;
+} side;
+
+static coc_status side_create(const coc_settings *settings, coc_comm *comm, side *s)
+{
+    memset(s, 0, sizeof *s);
+    COC_TRY(coc_trainer_create(settings, comm, folder, &s->trainer));
+    s->trainer->step = 2; /* some step: the first ones are no special case */
+    COC_TRY(coc_trainer_start_loader(s->trainer));
+    COC_TRY(coc_loader_next(s->trainer->loader, &s->batch));
+    return coc_train_gradient(s->trainer, s->batch, &s->result);
+}
+
+static bool same_rows(const float *part, const float *whole, int64_t part_row, int64_t whole_row,
+                      int64_t size)
+{
+    return memcmp(part + part_row * size, whole + whole_row * size, (size_t)size * sizeof *part) ==
+           0;
+}
+
+/* Local clip i of the part is clip j of the whole: pair, view, samples, mode, masks, bit by bit. */
+static void compare_clip(const side *part, const side *whole, int64_t i, int64_t j)
+{
+    const coc_network *network = &part->trainer->network;
+    const int64_t n = 2 * part->batch->pairs, all = 2 * whole->batch->pairs;
+
+    CHECK(part->batch->pair[i] == whole->batch->pair[j]);
+    CHECK(part->batch->view[i] == whole->batch->view[j]);
+    CHECK(same_rows(part->batch->x, whole->batch->x, i, j, coc_clip_floats(COC_FEATURES_HPS)));
+    CHECK(same_rows(part->batch->keep, whole->batch->keep, i, j, 2));
+    CHECK(same_rows(part->trainer->dropout, whole->trainer->dropout, i, j, network->head.out_c));
+    for (int b = 0; b < network->blocks; b++)
+        CHECK(part->trainer->depth[b * n + i] == whole->trainer->depth[b * all + j]);
+}
+
+static void compare_samples(const side *part, const side *whole)
+{
+    const int64_t first = part->trainer->first, n = part->batch->pairs, k = whole->batch->pairs;
+
+    for (int64_t i = 0; i < n; i++) {
+        compare_clip(part, whole, i, first + i);
+        compare_clip(part, whole, n + i, k + first + i);
+        CHECK(part->batch->label[i] == whole->batch->label[first + i]);
+        CHECK(part->batch->row_track[i] == whole->batch->row_track[first + i]);
+        CHECK(part->batch->column_track[i] == whole->batch->column_track[first + i]);
+    }
+}
+
+/* Sums over clips are added in another order: float32 rounding, seen up to 2e-7 in the loss, 2e-6
+ * in the gradient. */
+static void compare_results(side *part, side *whole)
+{
+    coc_params *p = part->trainer->params, *w = whole->trainer->params;
+
+    CHECK_NEAR(part->result.loss.loss / whole->result.loss.loss, 1, 1e-5);
+    CHECK_NEAR(part->result.loss.accuracy, whole->result.loss.accuracy, 1e-12);
+    CHECK_NEAR(part->result.loss.same_track, whole->result.loss.same_track, 1e-12);
+    CHECK(coc_test_relative_error(p->grad, w->grad, w->weights) < 1e-5);
+    REQUIRE_OK(
+        coc_encoder_update_running(part->trainer->encoder, p, part->trainer->groups, world, 0.5));
+    REQUIRE_OK(
+        coc_encoder_update_running(whole->trainer->encoder, w, whole->trainer->groups, alone, 0.5));
+    CHECK(coc_test_relative_error(p->running, w->running, w->runnings) < 1e-5);
+    CHECK(p->batches == w->batches);
+}
+
+static void check_batch(int64_t batch, int64_t group)
+{
+    const coc_settings settings = make_settings(batch, group);
+    side part, whole;
+
+    if (batch < world->size) return;
+    REQUIRE_OK(side_create(&settings, world, &part));
+    REQUIRE_OK(side_create(&settings, alone, &whole));
+    CHECK(part.trainer->groups->total == (group == 0 ? 1 : batch / group));
+    compare_samples(&part, &whole);
+    compare_results(&part, &whole);
+    coc_trainer_destroy(&whole.trainer);
+    coc_trainer_destroy(&part.trainer);
+}
+
+/* One batch-norm group over all ranks, the batch divisible by 1, 2 and 4 ranks. */
+static void divisible_batch(void)
+{
+    check_batch(4, 0);
+}
+
+/* Ranks with unequal shares. */
+static void uneven_batch(void)
+{
+    check_batch(7, 0);
+}
+
+/* Several groups, whose positives are dealt to slots of other ranks, and which span ranks. */
+static void several_groups(void)
+{
+    check_batch(6, 2);
+}
+
+/* Groups of three pairs on shares that are no multiple of three. */
+static void groups_across_ranks(void)
+{
+    check_batch(6, 3);
+}
+
+/* A step's result does not depend on batches being made ahead by a thread. */
+static void prefetch_changes_nothing(void)
+{
+    coc_settings settings = make_settings(4, 0);
+    coc_step_result results[2][2];
+
+    for (int i = 0; i < 2; i++) {
+        coc_trainer *t = NULL;
+
+        settings.data.prefetch = 2 * i;
+        REQUIRE_OK(coc_trainer_create(&settings, world, folder, &t));
+        REQUIRE_OK(coc_trainer_start_loader(t));
+        for (int s = 0; s < 2; s++)
+            REQUIRE_OK(coc_train_step(t, &results[i][s]));
+        coc_trainer_destroy(&t);
+    }
+    for (int s = 0; s < 2; s++) {
+        CHECK_NEAR(results[1][s].loss.loss, results[0][s].loss.loss, 0);
+        CHECK_NEAR(results[1][s].gradient_norm, results[0][s].gradient_norm, 0);
+    }
+    CHECK(results[0][0].loss.loss != results[0][1].loss.loss);
+}
+
+/* More ranks than pairs are refused on all of them, by one message. */
+static void too_many_ranks_are_refused(void)
+{
+    const coc_settings settings = make_settings(2, 0);
+    coc_trainer *t = NULL;
+    coc_status status;
+
+    if (world->size <= 2) return;
+    status = coc_trainer_create(&settings, world, folder, &t);
+    CHECK(status == (world->rank == 0 ? COC_ERR_SETTING : COC_ERR_ELSEWHERE));
+    CHECK(t == NULL);
+    if (world->rank == 0) CHECK(strstr(coc_error_text(), "train.batch") != NULL);
+}
+
+static int run_all(void)
+{
+    snprintf(folder, sizeof folder, "scratch_ranks_train_%d", world->size);
+    if (world->rank == 0) {
+        char name[64];
+
+        snprintf(name, sizeof name, "ranks_train_%d", world->size);
+        coc_test_folder(name);
+    }
+    if (coc_comm_agree(world, "the store", world->rank == 0 ? make_store() : COC_OK) != COC_OK) {
+        fprintf(stderr, "%s\n", coc_error_text());
+        return 1;
+    }
+    RUN(divisible_batch);
+    RUN(uneven_batch);
+    RUN(several_groups);
+    RUN(groups_across_ranks);
+    RUN(prefetch_changes_nothing);
+    RUN(too_many_ranks_are_refused);
+    return coc_test_result();
+}
+
+int main(void)
+{
+    const coc_comm_settings settings = {.backend = "mpi", .deadline = 60};
+    int result;
+
+    if (coc_comm_start(&settings, &world) != COC_OK || coc_comm_self(&alone) != COC_OK) {
+        fprintf(stderr, "%s\n", coc_error_text());
+        return 1;
+    }
+    result = run_all();
+    coc_comm_destroy(&alone);
+    coc_comm_destroy(&world);
+    coc_comm_finish();
+    return result;
+}
