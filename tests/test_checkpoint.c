@@ -204,10 +204,10 @@ static void test_flipped(void)
     for (int i = 0; i < 40; i++) {
         const size_t at = i < 20 ? (size_t)i * 25 + 3 : (size_t)(i - 19) * (count / 22);
 
-        bytes[at] ^= 1 << i % 8;
+        bytes[at] = (char)(bytes[at] ^ 1 << i % 8);
         put_bytes(path, bytes, count);
         check_refused(path, "checkpoint");
-        bytes[at] ^= 1 << i % 8;
+        bytes[at] = (char)(bytes[at] ^ 1 << i % 8);
     }
     free(bytes);
 }
