@@ -125,9 +125,9 @@ refused 4 "$COCOLA" train --config small.yaml --out /dev/null/run
 says "/dev/null" refused.txt
 
 # ---- length by time, weights to begin with -------------------------------------------------------
-train 2 timed --set train.steps=0 --set train.minutes=0.12 --set train.batch=2 --set train.valid_every=0 \
+train 2 timed --set train.steps=0 --set train.minutes=0.08 --set train.batch=2 --set train.valid_every=0 \
     --set train.init=whole/checkpoints/last.h5 2>timed.txt
-says "train.minutes: 0.12 gives" timed.txt
+says "train.minutes: 0.08 gives" timed.txt
 says "beginning with the weights of whole" timed.txt
 
 # ---- using the model -----------------------------------------------------------------------------

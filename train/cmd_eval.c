@@ -73,7 +73,8 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
             "Accuracy at K: the share of pairs that a model finds among the K positives of a "
             "batch.\n"
             "Every window of the split gives one fixed pair of sub-mixes. Runs on MPI ranks.",
-        .details = "Example:\n  mpirun -n 2 cocola eval --checkpoint run/best.h5 --store store "
+        .details = "Example:\n  mpirun -n 2 cocola eval --checkpoint run/checkpoints/last.h5 "
+                   "--store store "
                    "--k 2,8,16,64\n",
         .options = options,
         .option_count = sizeof options / sizeof options[0],
@@ -176,16 +177,18 @@ static json_t *json_row(coc_mode mode, const coc_accuracy *a)
 
 static coc_status print_json(const evaluation *e, json_t *rows)
 {
-    char hash[17];
+    char hash[17], store[17];
     json_t *root;
     char *text;
 
     snprintf(hash, sizeof hash, "%016" PRIx64, e->model->info.hash);
-    root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:O}", "checkpoint", e->args.checkpoint,
-                     "checkpoint_hash", hash, "profile", e->model->info.profile, "store",
-                     e->args.store, "split", e->args.split, "order", e->args.order, "orders",
-                     (json_int_t)(strcmp(e->args.order, "file") == 0 ? 1 : e->args.orders), "rows",
-                     rows);
+    snprintf(store, sizeof store, "%016" PRIx64, coc_store_hash(e->store));
+    root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:O}", "checkpoint",
+                     e->args.checkpoint, "checkpoint_hash", hash, "profile", e->model->info.profile,
+                     "store", e->args.store, "store_hash", store, "split", e->args.split, "order",
+                     e->args.order, "orders",
+                     (json_int_t)(strcmp(e->args.order, "file") == 0 ? 1 : e->args.orders), "seed",
+                     (json_int_t)e->args.seed, "rows", rows);
     text = root != NULL ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
     if (text != NULL) puts(text);
     free(text);

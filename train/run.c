@@ -17,13 +17,19 @@ typedef struct {
 /* ---- going on ------------------------------------------------------------------------------- */
 
 /* Differences are one to a line; an error is one line. */
-static coc_status refuse_differences(const char *path, char *differences)
+static coc_status refuse_differences(const char *path, const char *differences)
 {
-    for (char *c = differences; *c != '\0'; c++)
-        if (*c == '\n') *c = ';';
+    char text[1600];
+    size_t n = 0;
+
+    for (const char *c = differences; *c != '\0' && n + 3 < sizeof text; c++) {
+        text[n++] = *c == '\n' ? ';' : *c;
+        if (*c == '\n') text[n++] = ' ';
+    }
+    text[n] = '\0';
     return COC_FAIL(COC_ERR_SETTING,
                     "%s was written with other settings: %s; give the same ones, or another --out",
-                    path, differences);
+                    path, text);
 }
 
 static coc_status compare_settings(const char *path, const coc_checkpoint_info *info,
