@@ -351,6 +351,7 @@ static coc_status read_skipped(coc_dataset *dataset)
                           json_is_true(json_object_get(row, "broken")), why);
     }
     json_decref(list);
+    dataset->skips_on_disk = dataset->skips;
     return status;
 }
 
@@ -364,9 +365,12 @@ static int compare_skipped(const void *a, const void *b)
 coc_status coc_dataset_write_skipped(coc_dataset *dataset)
 {
     char path[COC_PATH_BYTES], hash[17];
-    json_t *list = json_array();
-    coc_status status = coc_path_join(path, dataset->path, "skipped.json");
+    json_t *list;
+    coc_status status;
 
+    if (dataset->skips == dataset->skips_on_disk) return COC_OK;
+    list = json_array();
+    status = coc_path_join(path, dataset->path, "skipped.json");
     if (dataset->skips > 1)
         qsort(dataset->skipped, (size_t)dataset->skips, sizeof *dataset->skipped, compare_skipped);
     for (int64_t i = 0; i < dataset->skips; i++) {

@@ -15,10 +15,11 @@ enum { BLOCK = 4096, MAX_INSTRUMENTS = 4096, PROBE_BYTES = 4096, NOTES = 120 };
 
 const char *coc_openmpt_version(void)
 {
-    static char text[32];
-    const uint32_t version = openmpt_get_library_version();
+    static char text[64];
+    const char *version = openmpt_get_string("library_version");
 
-    snprintf(text, sizeof text, "%u.%u.%u", version >> 24, version >> 16 & 255, version >> 8 & 255);
+    snprintf(text, sizeof text, "%s", version != NULL ? version : "unknown");
+    openmpt_free_string(version);
     return text;
 }
 
@@ -45,7 +46,17 @@ typedef struct {
     openmpt_module_ext_interface_interactive control;
 } module_pass;
 
-static coc_status open_pass(const char *bytes, int64_t count, module_pass *pass)
+/* Instruments, or samples where the module has none: the muting calls count the same way. */
+static int instruments_of(openmpt_module *module)
+{
+    const int instruments = openmpt_module_get_num_instruments(module);
+    const int count = instruments > 0 ? instruments : openmpt_module_get_num_samples(module);
+
+    return count < MAX_INSTRUMENTS ? count : MAX_INSTRUMENTS;
+}
+
+/* Load the module and mute all instruments but one (none, if -1). */
+static coc_status open_pass(const char *bytes, int64_t count, int solo, module_pass *pass)
 {
     *pass = (module_pass){0};
     pass->owner =
@@ -56,8 +67,11 @@ static coc_status open_pass(const char *bytes, int64_t count, module_pass *pass)
     pass->module = openmpt_module_ext_get_module(pass->owner);
     openmpt_module_set_repeat_count(pass->module, 0);
     if (openmpt_module_ext_get_interface(pass->owner, LIBOPENMPT_EXT_C_INTERFACE_INTERACTIVE,
-                                         &pass->control, sizeof pass->control) == 0)
+                                         &pass->control, sizeof pass->control) == 0 ||
+        pass->control.set_instrument_mute_status == NULL)
         return COC_FAIL(COC_ERR_INTERNAL, "libopenmpt lacks its interactive interface");
+    for (int i = 0; solo >= 0 && i < instruments_of(pass->module); i++)
+        if (i != solo) pass->control.set_instrument_mute_status(pass->owner, i, 1);
     return COC_OK;
 }
 
@@ -87,15 +101,6 @@ static coc_status play(module_pass *pass, int64_t rate, int64_t most, float **ou
 }
 
 /* ---- which instruments have notes ------------------------------------------------------------ */
-
-/* Instruments, or samples where the module has none: the muting calls count the same way. */
-static int instruments_of(openmpt_module *module)
-{
-    const int instruments = openmpt_module_get_num_instruments(module);
-    const int count = instruments > 0 ? instruments : openmpt_module_get_num_samples(module);
-
-    return count < MAX_INSTRUMENTS ? count : MAX_INSTRUMENTS;
-}
 
 static void name_stem(openmpt_module *module, int instrument, coc_rendered_stem *stem)
 {
@@ -149,14 +154,12 @@ static coc_status render_pass(const coc_render_settings *settings, const char *b
     const int64_t most = llround(settings->max_seconds * (double)settings->rate);
     coc_rendered_stem *stem = &stems->stem[stems->count];
     module_pass pass;
-    coc_status status = open_pass(bytes, count, &pass);
+    coc_status status = open_pass(bytes, count, solo, &pass);
 
     *stem = (coc_rendered_stem){.instrument = "Tracker", .program = solo};
     *samples = 0;
     if (status == COC_OK) {
         stems->count++;
-        for (int i = 0; solo >= 0 && i < instruments_of(pass.module); i++)
-            if (i != solo) pass.control.set_instrument_mute_status(pass.owner, i, 1);
         if (solo >= 0) name_stem(pass.module, solo, stem);
         status = play(&pass, settings->rate, most, &stem->samples, samples);
     }
@@ -182,7 +185,7 @@ static coc_status pad_stems(coc_stems *stems, const int64_t *samples)
 static coc_status find_used(const char *bytes, int64_t count, bool used[MAX_INSTRUMENTS])
 {
     module_pass pass;
-    coc_status status = open_pass(bytes, count, &pass);
+    coc_status status = open_pass(bytes, count, -1, &pass);
 
     if (status == COC_OK) mark_used(pass.module, instruments_of(pass.module), used);
     close_pass(&pass);
@@ -192,7 +195,7 @@ static coc_status find_used(const char *bytes, int64_t count, bool used[MAX_INST
 coc_status coc_render_module(const coc_render_settings *settings, const char *bytes, int64_t count,
                              bool full_mix, coc_stems *stems)
 {
-    int64_t samples[COC_RENDER_STEMS];
+    int64_t samples[COC_RENDER_STEMS] = {0};
     bool used[MAX_INSTRUMENTS] = {false};
 
     *stems = (coc_stems){0};

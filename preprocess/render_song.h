@@ -134,6 +134,7 @@ typedef struct {
     int64_t tracks;
     coc_skipped *skipped; /* sorted by song when written */
     int64_t skips, skip_capacity;
+    int64_t skips_on_disk;
 } coc_dataset;
 
 /* Make or open the folder: take its lock, compare or write render.json, remove what a killed run
@@ -152,6 +153,7 @@ coc_status coc_dataset_number(const coc_dataset *dataset, coc_songs *songs);
 
 coc_status coc_dataset_skip(coc_dataset *dataset, const coc_song *song, bool broken,
                             const char *why);
+/* Nothing is written when nothing was added. */
 coc_status coc_dataset_write_skipped(coc_dataset *dataset);
 
 /* "PATH/train/Track00042", and the name it has until it is complete. */

@@ -81,8 +81,8 @@ bool coc_stems_keep(coc_stems *stems, int64_t rate, char why[128])
         snprintf(why, 128, "%.1f s long; %d s are needed", (double)stems->samples / (double)rate,
                  LEAST_SECONDS);
     else if (kept < LEAST_STEMS)
-        snprintf(why, 128, "%d stems sound for %d s or more; %d are needed", kept,
-                 LEAST_ACTIVE_SECONDS, LEAST_STEMS);
+        snprintf(why, 128, "stems that sound for %d s or more: %d; %d are needed",
+                 LEAST_ACTIVE_SECONDS, kept, LEAST_STEMS);
     else
         return true;
     return false;

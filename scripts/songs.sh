@@ -41,13 +41,16 @@ done
 free=$(df -Pk -- "$dir" | awk 'NR == 2 { print int($4 / 1024) }')
 [ "$free" -ge 200 ] || stop "$1: only $free MB are free on its disk; 200 are needed"
 
+rm -rf -- "$dir"/.download-* # of a run that was killed
 work=$(mktemp -d -- "$dir/.download-XXXXXX") || stop "$1: no folder can be made in it"
 log=$work/log
 trap 'rm -rf -- "$work"' EXIT
 trap 'exit 130' INT TERM
 
-# What the last command said, in a line: the first error of apt-get or dpkg, else the last words.
-reason() { { grep -m 1 -iE '^(E:|dpkg|tar|Err)|no space|error' "$log" || tail -n 1 "$log"; } | cut -c 1-300; }
+# What the last command said, in a line: a full disk, else the first error of apt-get or dpkg, else its last words.
+reason() {
+    { grep -m 1 -i 'no space' "$log" || grep -m 1 -E '^(E|dpkg[a-z-]*|tar):' "$log" || tail -n 1 "$log"; } | cut -c 1-300
+}
 
 # apt-get hands downloads to the user _apt when root runs it; that user cannot write to everybody's folders.
 apt=(apt-get -q -o APT::Sandbox::User=root -o Acquire::Retries=3)
@@ -59,9 +62,9 @@ for package in "${missing[@]}"; do known "$package" || unknown+=("$package"); do
 if [ ${#unknown[@]} -gt 0 ]; then
     echo "songs: apt does not know ${unknown[*]}; fetching its package lists"
     if [ "$(id -u)" = 0 ]; then
-        apt-get update -q >"$log" 2>&1 || stop "apt-get update failed: $(reason)"
+        apt-get update -q -o APT::Update::Error-Mode=any >"$log" 2>&1 || stop "apt-get update failed: $(reason)"
     elif sudo -n true 2>/dev/null; then
-        sudo -n apt-get update -q >"$log" 2>&1 || stop "apt-get update failed: $(reason)"
+        sudo -n apt-get update -q -o APT::Update::Error-Mode=any >"$log" 2>&1 || stop "apt-get update failed: $(reason)"
     else
         stop "apt does not know ${unknown[*]}: run 'sudo apt-get update' and start again"
     fi
