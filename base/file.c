@@ -139,6 +139,37 @@ void coc_remove_partials(const char *path)
     coc_names_free(&names);
 }
 
+void coc_sweep_partials(const char *folder)
+{
+    char path[COC_PATH_BYTES];
+    coc_names names;
+
+    if (!coc_is_folder(folder) || coc_list_folder(folder, &names) != COC_OK) return;
+    for (int64_t i = 0; i < names.count; i++)
+        if (names.name[i][0] == '.' && strstr(names.name[i], ".partial-") != NULL &&
+            coc_path_join(path, folder, names.name[i]) == COC_OK)
+            coc_remove_tree(path);
+    coc_names_free(&names);
+}
+
+void coc_remove_tree(const char *path)
+{
+    coc_names names;
+    struct stat s;
+
+    if (lstat(path, &s) != 0) return;
+    if (S_ISDIR(s.st_mode) && coc_list_folder(path, &names) == COC_OK) {
+        for (int64_t i = 0; i < names.count; i++) {
+            char *entry = coc_format("%s/%s", path, names.name[i]);
+
+            if (entry != NULL) coc_remove_tree(entry);
+            free(entry);
+        }
+        coc_names_free(&names);
+    }
+    remove(path);
+}
+
 coc_status coc_file_write(const char *path, const void *bytes, size_t count)
 {
     char temporary[COC_PATH_BYTES];
@@ -166,24 +197,21 @@ coc_status coc_file_write(const char *path, const void *bytes, size_t count)
 coc_status coc_file_read(const char *path, int64_t limit, char **bytes, size_t *count)
 {
     const int64_t size = coc_file_bytes(path);
+    struct stat info;
     FILE *file;
     size_t got;
 
     *bytes = NULL;
     *count = 0;
-    file = fopen(path, "rb");
-    if (file == NULL || size < 0) {
-        const char *why = file == NULL ? strerror(errno) : "not a regular file";
-
-        if (file != NULL) fclose(file);
-        return COC_FAIL(COC_ERR_IO, "%s: cannot be opened: %s", path, why);
-    }
-    if (size > limit) {
-        fclose(file);
+    if (size < 0 && stat(path, &info) == 0) /* opening a pipe would wait for its writer */
+        return COC_FAIL(COC_ERR_IO, "%s: cannot be opened: not a regular file", path);
+    if (size > limit)
         return COC_FAIL(COC_ERR_INPUT,
                         "%s: %lld bytes, more than the %lld that such a file may have", path,
                         (long long)size, (long long)limit);
-    }
+    file = size >= 0 ? fopen(path, "rb") : NULL;
+    if (file == NULL)
+        return COC_FAIL(COC_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
     if (coc_alloc(size + 1, 1, bytes) != COC_OK) {
         fclose(file);
         return COC_ERR_MEMORY;

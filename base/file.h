@@ -30,6 +30,31 @@ coc_status coc_file_publish(const char *temporary, const char *path);
 void coc_file_discard(const char *temporary);
 void coc_remove_partials(const char *path);
 
+/* Remove all ".partial-" files and folders in a folder, whatever they were for: what killed runs
+ * have left. Only whoever holds the folder's lock may call it. */
+void coc_sweep_partials(const char *folder);
+
+/* Remove a file, or a folder with all that is in it; links are removed, not followed. What cannot
+ * be removed stays. */
+void coc_remove_tree(const char *path);
+
+/* A lock that one process holds, on a file which it makes for that; zero: not held. The system lets
+ * go of it when the process ends, however that happens, so the file of a killed process stops
+ * nobody. It does not hold against the process that has it: take it once. */
+typedef struct {
+    bool held;
+    int file;
+    char path[COC_PATH_BYTES];
+} coc_lock;
+
+/* Take the lock folder/name, for a command that works in the folder: "cocola train". Does not wait.
+ * Errors: COC_ERR_IO when another process has it (names the folder and `command`), or the file
+ * cannot be written. */
+coc_status coc_lock_take(const char *folder, const char *name, const char *command, coc_lock *lock);
+
+/* Remove the file and let go; a lock that is not held is fine. */
+void coc_lock_release(coc_lock *lock);
+
 /* Write a small file in one go, in the way above. Errors: COC_ERR_IO (names the path). */
 coc_status coc_file_write(const char *path, const void *bytes, size_t count);
 

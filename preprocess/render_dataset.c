@@ -1,11 +1,7 @@
 /* The folder of a rendered data set: its settings, its tracks, the songs that gave none. */
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <jansson.h>
 
@@ -21,24 +17,6 @@ coc_status coc_track_path(const char *dataset, const coc_song *song, char path[C
 
     snprintf(name, sizeof name, "%s/Track%05d", coc_split_name(song->split), (int)song->number);
     return coc_path_join(path, dataset, name);
-}
-
-void coc_remove_tree(const char *path)
-{
-    coc_names names;
-    struct stat s;
-
-    if (lstat(path, &s) != 0) return;
-    if (S_ISDIR(s.st_mode) && coc_list_folder(path, &names) == COC_OK) {
-        for (int64_t i = 0; i < names.count; i++) {
-            char *entry = coc_format("%s/%s", path, names.name[i]);
-
-            if (entry != NULL) coc_remove_tree(entry);
-            free(entry);
-        }
-        coc_names_free(&names);
-    }
-    remove(path);
 }
 
 /* ---- settings -------------------------------------------------------------------------------- */
@@ -243,20 +221,11 @@ const coc_numbered *coc_dataset_track(const coc_dataset *dataset, uint64_t song)
 
 void coc_dataset_clean(const coc_dataset *dataset)
 {
-    char folder[COC_PATH_BYTES], path[COC_PATH_BYTES];
-    coc_names names;
+    char folder[COC_PATH_BYTES];
 
-    for (int split = 0; split < COC_SPLITS; split++) {
-        if (coc_path_join(folder, dataset->path, coc_split_name((coc_split)split)) != COC_OK ||
-            !coc_is_folder(folder) || coc_list_folder(folder, &names) != COC_OK)
-            continue;
-        for (int64_t i = 0; i < names.count; i++)
-            if (strncmp(names.name[i], ".Track", 6) == 0 &&
-                strstr(names.name[i], ".partial-") != NULL &&
-                coc_path_join(path, folder, names.name[i]) == COC_OK)
-                coc_remove_tree(path);
-        coc_names_free(&names);
-    }
+    for (int split = 0; split < COC_SPLITS; split++)
+        if (coc_path_join(folder, dataset->path, coc_split_name((coc_split)split)) == COC_OK)
+            coc_sweep_partials(folder);
 }
 
 /* ---- numbers --------------------------------------------------------------------------------- */
@@ -388,26 +357,11 @@ coc_status coc_dataset_write_skipped(coc_dataset *dataset)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static coc_status take_lock(coc_dataset *dataset)
-{
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    char path[COC_PATH_BYTES];
-
-    COC_TRY(coc_path_join(path, dataset->path, ".render.lock"));
-    dataset->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (dataset->lock < 0)
-        return COC_FAIL(COC_ERR_IO, "%s: cannot be written to: %s", dataset->path, strerror(errno));
-    if (fcntl(dataset->lock, F_SETLK, &whole) != 0 && (errno == EACCES || errno == EAGAIN))
-        return COC_FAIL(COC_ERR_IO, "%s: another cocola render works in it; wait for its end",
-                        dataset->path);
-    return COC_OK;
-}
-
 coc_status coc_dataset_open(const coc_render_settings *settings, coc_dataset *dataset)
 {
-    *dataset = (coc_dataset){.path = settings->out, .lock = -1};
+    *dataset = (coc_dataset){.path = settings->out};
     COC_TRY(coc_make_folders(settings->out));
-    COC_TRY(take_lock(dataset));
+    COC_TRY(coc_lock_take(settings->out, ".render.lock", "cocola render", &dataset->lock));
     COC_TRY(check_settings(settings));
     coc_dataset_clean(dataset);
     COC_TRY(list_tracks(dataset));
@@ -416,12 +370,12 @@ coc_status coc_dataset_open(const coc_render_settings *settings, coc_dataset *da
 
 void coc_dataset_close(coc_dataset *dataset)
 {
-    if (dataset->lock >= 0) close(dataset->lock);
+    coc_lock_release(&dataset->lock);
     for (int64_t i = 0; i < dataset->skips; i++) {
         free(dataset->skipped[i].name);
         free(dataset->skipped[i].why);
     }
     free(dataset->skipped);
     free(dataset->numbered);
-    *dataset = (coc_dataset){.lock = -1};
+    *dataset = (coc_dataset){0};
 }

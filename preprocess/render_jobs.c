@@ -359,7 +359,7 @@ static coc_status run(work *w, const char *const *paths, int64_t count)
 coc_status coc_render(const coc_render_settings *settings, const char *const *paths, int64_t count,
                       coc_render_report *report)
 {
-    work w = {.settings = settings, .report = report, .dataset = {.lock = -1}};
+    work w = {.settings = settings, .report = report};
     coc_status status;
 
     *report = (coc_render_report){0};

@@ -129,7 +129,7 @@ typedef struct {
 
 typedef struct {
     const char *path;
-    int lock;               /* open file */
+    coc_lock lock;
     coc_numbered *numbered; /* its tracks, sorted by song */
     int64_t tracks;
     coc_skipped *skipped; /* sorted by song when written */
@@ -158,8 +158,5 @@ coc_status coc_dataset_write_skipped(coc_dataset *dataset);
 
 /* "PATH/train/Track00042", and the name it has until it is complete. */
 coc_status coc_track_path(const char *dataset, const coc_song *song, char path[COC_PATH_BYTES]);
-
-/* Remove a folder and all that is in it. */
-void coc_remove_tree(const char *path);
 
 #endif

@@ -87,14 +87,14 @@ done
 # Two runs in one folder at a time are refused.
 python3 - <<'PYTHON' &
 import fcntl, pathlib, time
-lock = open("one/.render.lock", "r+")
+lock = open("one/.render.lock", "w")
 fcntl.lockf(lock, fcntl.LOCK_EX)
 pathlib.Path("locked").touch()
 time.sleep(20)
 PYTHON
 holder=$!
 until [ -e locked ]; do sleep 0.02; done
-expect 4 "another cocola render" render --out one songs
+expect 4 'another `cocola render`' render --out one songs
 kill $holder
 
 # Other settings are refused by name, and so is a folder of somebody else's tracks.

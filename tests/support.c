@@ -89,25 +89,12 @@ int coc_test_result(void)
     return failures != 0 || tests == 0;
 }
 
-static void remove_tree(const char *path)
-{
-    coc_names names;
-    char full[COC_PATH_BYTES];
-
-    if (coc_is_folder(path) && coc_list_folder(path, &names) == COC_OK) {
-        for (int64_t i = 0; i < names.count; i++)
-            if (coc_path_join(full, path, names.name[i]) == COC_OK) remove_tree(full);
-        coc_names_free(&names);
-    }
-    remove(path);
-}
-
 const char *coc_test_folder(const char *name)
 {
     static char path[256];
 
     snprintf(path, sizeof path, "scratch_%s", name);
-    remove_tree(path);
+    coc_remove_tree(path);
     if (mkdir(path, 0777) != 0) coc_test_fail(__FILE__, __LINE__, "cannot make %s", path);
     return path;
 }

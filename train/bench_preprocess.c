@@ -1,11 +1,8 @@
 /* train/bench_preprocess.c - `cocola bench preprocess`: a data set to a store, which is thrown
  * away. */
 #define _POSIX_C_SOURCE 200809L
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -38,25 +35,6 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
     };
 
     return coc_cli_parse(&cli, argc, argv, done);
-}
-
-/* Files of a folder without folders in it, then the folder. */
-static void remove_folder(const char *path)
-{
-    DIR *folder = opendir(path);
-    struct dirent *entry;
-
-    if (folder == NULL) return;
-    while ((entry = readdir(folder)) != NULL) {
-        char *file;
-
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        file = coc_format("%s/%s", path, entry->d_name);
-        if (file != NULL) (void)unlink(file);
-        free(file);
-    }
-    closedir(folder);
-    (void)rmdir(path);
 }
 
 /* The same fresh name on all ranks. */
@@ -117,7 +95,7 @@ coc_status coc_bench_preprocess(int argc, char **argv)
     COC_TRY(coc_comm_agree(comm, "command line", status));
     COC_TRY(choose_store(comm, a.scratch, &store));
     status = run(comm, &a, store);
-    if (comm->rank == 0) remove_folder(store);
+    if (comm->rank == 0) coc_remove_tree(store);
     free(store);
     coc_comm_destroy(&comm);
     return status;
