@@ -6,6 +6,11 @@
 
 #include "model/ref.h"
 
+enum {
+    RING_FLOATS = 96 * 1024, /* of a thread's ring: it stays in the second cache */
+    AHEAD = 32               /* outputs along a row whose memory is asked for ahead */
+};
+
 int coc_cpu_ring_width(int width)
 {
     const int line = 64 / (int)sizeof(float);
@@ -15,14 +20,17 @@ int coc_cpu_ring_width(int width)
     return width;
 }
 
-int coc_cpu_ring_vectors(int channels, int64_t floats)
+int coc_cpu_ring_vectors(int channels, int64_t floats, int64_t budget)
 {
+    const int line = 16 / COC_LANES; /* vectors in a cache line */
     const int all = coc_vectors(channels);
-    const int64_t fit = COC_RING_FLOATS / floats;
+    const int64_t fit = budget / floats;
     const int most = fit < 1 ? 1 : fit > all ? all : (int)fit;
     const int groups = (all + most - 1) / most;
+    const int equal = (all + groups - 1) / groups, whole = (equal + line - 1) / line * line;
 
-    return (all + groups - 1) / groups;
+    if (whole <= most) return whole;
+    return most < line ? most : most / line * line;
 }
 
 bool coc_cpu_has_depthwise(const coc_conv *s)
@@ -78,6 +86,7 @@ COC_KERNEL void forward_row(const int kernel, const int stride, const output_row
         COC_UNROLL
         for (int t = 0; t < COC_TILE; t++) {
             if (column + t >= o->columns) continue;
+            __builtin_prefetch(y + (t + AHEAD) * o->y_stride, 1);
             coc_store_some(y + t * o->y_stride, sum[t], o->lanes);
             first += sum[t];
             second += sum[t] * sum[t];
@@ -142,8 +151,8 @@ static plan make_plan(const coc_backend *b, const coc_conv *s, int64_t n)
 
     p.ring.slots = s->kernel;
     p.ring.width = coc_cpu_ring_width(width);
-    p.ring.vectors =
-        coc_cpu_ring_vectors(s->in_c, (int64_t)p.ring.slots * p.ring.width * COC_LANES);
+    p.ring.vectors = coc_cpu_ring_vectors(s->in_c, (int64_t)p.ring.slots * p.ring.width * COC_LANES,
+                                          RING_FLOATS);
     if (s->kernel == 3)
         p.row = s->stride == 1 ? forward_row_31 : forward_row_32;
     else

@@ -13,9 +13,8 @@
 
 enum {
     COC_MOST_KERNEL = 5,
-    COC_TILE = 8,                /* outputs along a row that one kernel call sums in registers */
-    COC_RING_FLOATS = 48 * 1024, /* of all rings of a thread: they stay in the second cache */
-    COC_FLUSH_POSITIONS = 256    /* float sums are added to double ones at least so often */
+    COC_TILE = 8,             /* outputs along a row that one kernel call sums in registers */
+    COC_FLUSH_POSITIONS = 256 /* float sums are added to double ones at least so often */
 };
 
 /* Rows of a group of channels: [slots][vectors][width][COC_LANES], row r in slot r % slots. */
@@ -37,9 +36,9 @@ COC_KERNEL int64_t coc_ring_size(const coc_cpu_ring *ring)
 
 /* The next number of columns >= width for which vectors do not fall on the same sets of a cache. */
 int coc_cpu_ring_width(int width);
-/* Vectors of a group when a vector needs `floats` floats of rings: groups are of nearly equal size.
- */
-int coc_cpu_ring_vectors(int channels, int64_t floats);
+/* Vectors of a group when a vector needs `floats` floats of rings and all may have `budget`: groups
+ * are of nearly equal size, and do not share cache lines of a tensor where that can be. */
+int coc_cpu_ring_vectors(int channels, int64_t floats, int64_t budget);
 
 bool coc_cpu_has_depthwise(const coc_conv *s);
 

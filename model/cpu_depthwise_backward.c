@@ -6,8 +6,12 @@
 #include "model/cpu_depthwise.h"
 #include "model/ref.h"
 
-/* Kernel rows whose weight gradients are summed in registers at a time. */
-enum { ROWS_AT_A_TIME = COC_VECTOR_REGISTERS == 32 ? 5 : 3 };
+enum {
+    ROWS_AT_A_TIME = COC_VECTOR_REGISTERS == 32 ? 5 : 3, /* kernel rows summed in registers */
+    RING_FLOATS = 48 * 1024, /* of a thread's rings: they and what is written stay in the second
+                                cache */
+    AHEAD = 32               /* columns whose memory is asked for ahead */
+};
 
 /* One output row and the input rows under it, of one vector of channels. */
 typedef struct {
@@ -85,6 +89,7 @@ COC_KERNEL void finish_columns(const int step, const input_row *r, int first, co
         float *to = r->dz + column * r->stride;
 
         if (column >= r->columns) continue;
+        __builtin_prefetch(to + AHEAD * r->stride, 1);
         if (r->accumulate) dz[t] += coc_load_some(to, r->lanes);
         coc_store_some(to, dz[t], r->lanes);
         if (r->slope != NULL) {
@@ -213,7 +218,7 @@ static void choose_rings(plan *p)
     p->seen.width = p->slope.width = coc_cpu_ring_width(wide);
     p->grad.width = coc_cpu_ring_width(narrow > tall ? narrow : tall);
     floats = (int64_t)(2 * s->kernel * p->seen.width + p->grad.slots * p->grad.width) * COC_LANES;
-    p->vectors = coc_cpu_ring_vectors(s->in_c, floats);
+    p->vectors = coc_cpu_ring_vectors(s->in_c, floats, RING_FLOATS);
     p->seen.vectors = p->slope.vectors = p->grad.vectors = p->vectors;
     if (s->kernel == 3) {
         p->weights = s->stride == 1 ? weights_31 : weights_32;

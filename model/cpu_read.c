@@ -3,7 +3,10 @@
  */
 #include "model/cpu.h"
 
-enum { CHUNK = 256 / COC_LANES, AHEAD = 64 };
+enum {
+    CHUNK = 256 / COC_LANES, /* vectors read at a time: 1 KiB of a row */
+    AHEAD = 64               /* vectors whose memory is asked for ahead: strides are not foreseen */
+};
 
 /* Positions to ask memory for ahead of the one that is read, `vectors` of each. */
 static int64_t ahead_of(int vectors)
