@@ -18,7 +18,8 @@ enum {
     PANEL_FLOATS = 80 * 1024, /* of all blocks of a product: they stay in the second cache */
     LEAST_ROWS = 24,
     MOST_ROWS = 240,
-    ROUND_ROWS = 12 /* whole tiles */
+    ROUND_ROWS = 12, /* whole tiles */
+    AHEAD = 16       /* rows whose memory is asked for ahead */
 };
 
 /* ---- panels ---- */
@@ -210,6 +211,9 @@ COC_KERNEL void multiply_clip(const int rows, const int wide, const coc_cpu_prod
         const int64_t row = first + r;
         coc_vec sum[SLACK][WIDEST];
 
+        COC_UNROLL
+        for (int i = 0; i < rows; i++)
+            __builtin_prefetch(p->out + (row + AHEAD + i) * p->n + column, 1);
         sum_tile(rows, wide, p->k, p->panel + row * COC_LANES, p->stride, b, sum);
         finish_tile(rows, wide, p, p->rows - r, lanes,
                     p->other + (column / COC_LANES * p->stride + row) * COC_LANES,
@@ -253,6 +257,13 @@ void coc_cpu_multiply(const coc_cpu_product *p)
 
 /* ---- dw += dy' z ---- */
 
+/* The side along which a tile has vectors; of the other it has single values. Full tiles are three
+ * vectors wide. */
+static bool along_n(int n, int k)
+{
+    return coc_vectors(k) % WIDEST != 0 && coc_vectors(n) % WIDEST == 0;
+}
+
 int64_t coc_cpu_outer_size(int n, int k)
 {
     return (int64_t)coc_vectors(n) * COC_LANES * coc_vectors(k) * COC_LANES;
@@ -290,11 +301,11 @@ COC_KERNEL void outer_tile(const int high, const int wide, int rows, const float
     }
 }
 
-/* A column block of dw: all n in tiles of `high`. */
-COC_KERNEL void outer_block(const int high, const int wide, int rows, int n, const float *dy,
+/* A column block of dw: all of the other side in tiles of `high`. */
+COC_KERNEL void outer_block(const int high, const int wide, int rows, int others, const float *dy,
                             const float *z, int64_t stride, float *dw)
 {
-    for (int i = 0; i < n; i += high)
+    for (int i = 0; i < others; i += high)
         outer_tile(high, wide, rows, dy + i / COC_LANES * stride * COC_LANES + i % COC_LANES, z,
                    stride, dw + (int64_t)i * wide * COC_LANES);
 }
@@ -302,43 +313,56 @@ COC_KERNEL void outer_block(const int high, const int wide, int rows, int n, con
 void coc_cpu_outer(int rows, int n, int k, const float *dy, const float *z, int64_t stride,
                    float *dw)
 {
-    const int vectors = coc_vectors(k), all = coc_vectors(n) * COC_LANES;
+    const bool turned = along_n(n, k);
+    const int vectors = coc_vectors(turned ? n : k), others = turned ? k : n;
+    const int all = coc_vectors(others) * COC_LANES;
+    const float *single = turned ? z : dy;
 
     for (int v = 0; v < vectors;) {
         const int wide = block_width(vectors - v, 3);
-        const float *columns = z + v * stride * COC_LANES;
+        const float *columns = (turned ? dy : z) + v * stride * COC_LANES;
         float *to = dw + (int64_t)all * v * COC_LANES;
 
         if (wide == 1)
-            outer_block(OUTER_1, 1, rows, n, dy, columns, stride, to);
+            outer_block(OUTER_1, 1, rows, others, single, columns, stride, to);
         else if (wide == 2)
-            outer_block(OUTER_3, 2, rows, n, dy, columns, stride, to);
+            outer_block(OUTER_3, 2, rows, others, single, columns, stride, to);
         else
-            outer_block(OUTER_3, 3, rows, n, dy, columns, stride, to);
+            outer_block(OUTER_3, 3, rows, others, single, columns, stride, to);
         v += wide;
     }
+}
+
+/* Add row `i` of a column block that begins at `column` to dw. */
+static void add_block_row(bool turned, int i, int column, int columns, int k, const float *from,
+                          float *dw)
+{
+    if (turned)
+        for (int c = 0; c < columns; c++)
+            dw[(int64_t)(column + c) * k + i] += from[c];
+    else
+        for (int c = 0; c < columns; c++)
+            dw[(int64_t)i * k + column + c] += from[c];
 }
 
 void coc_cpu_outer_add(int n, int k, int parts, const float *part, int threads, int thread,
                        float *dw)
 {
-    const int vectors = coc_vectors(k), all = coc_vectors(n) * COC_LANES;
+    const bool turned = along_n(n, k);
+    const int across = turned ? n : k, others = turned ? k : n;
+    const int vectors = coc_vectors(across), all = coc_vectors(others) * COC_LANES;
     const int64_t size = coc_cpu_outer_size(n, k);
     int64_t first, end;
 
-    coc_cpu_share(n, threads, thread, &first, &end);
+    coc_cpu_share(others, threads, thread, &first, &end);
     for (int v = 0; v < vectors;) {
         const int width = block_width(vectors - v, 3) * COC_LANES, column = v * COC_LANES;
-        const int columns = k - column < width ? k - column : width;
+        const int columns = across - column < width ? across - column : width;
 
         for (int64_t i = first; i < end; i++)
-            for (int p = 0; p < parts; p++) {
-                const float *from = part + p * size + (int64_t)all * column + i * width;
-                float *to = dw + i * k + column;
-
-                for (int c = 0; c < columns; c++)
-                    to[c] += from[c];
-            }
+            for (int p = 0; p < parts; p++)
+                add_block_row(turned, (int)i, column, columns, k,
+                              part + p * size + (int64_t)all * column + i * width, dw);
         v += width / COC_LANES;
     }
 }
