@@ -21,6 +21,7 @@ typedef enum { COC_FEATURES_HPS, COC_FEATURES_MEL } coc_feature_kind;
 typedef enum { COC_CHANNELS_PAIR, COC_CHANNELS_STEP, COC_CHANNELS_BOTH } coc_channel_mode;
 typedef enum { COC_WINDOWS_GRID, COC_WINDOWS_RANDOM } coc_window_mode;
 typedef enum { COC_SIMILARITY_NORMAL, COC_SIMILARITY_IDENTITY } coc_similarity_init;
+typedef enum { COC_NEGATIVES_ALL, COC_NEGATIVES_SAME_MODE } coc_negatives;
 typedef enum { COC_SCHEDULE_CONSTANT, COC_SCHEDULE_COSINE } coc_schedule;
 
 typedef struct {
@@ -47,6 +48,10 @@ typedef struct {
     double dropout, stochastic_depth;
     int threads; /* of the encoder; 0: OMP_NUM_THREADS */
 } coc_model_settings;
+
+typedef struct {
+    coc_negatives negatives; /* which columns count for a row */
+} coc_loss_settings;
 
 typedef struct {
     int64_t batch; /* global pairs K */
@@ -82,6 +87,7 @@ typedef struct {
 typedef struct {
     coc_data_settings data;
     coc_model_settings model;
+    coc_loss_settings loss;
     coc_train_settings train;
     coc_eval_settings eval;
     coc_comm_settings comm;

@@ -12,11 +12,13 @@ static const char *const channel_names[] = {"pair", "step", "both", NULL};
 static const char *const window_names[] = {"grid", "random", NULL};
 static const char *const profile_names[] = {"", "cocola-hps", "cocola-mel", NULL};
 static const char *const similarity_names[] = {"normal", "identity", NULL};
+static const char *const negatives_names[] = {"all", "same-mode", NULL};
 static const char *const schedule_names[] = {"constant", "cosine", NULL};
 
 static const coc_setting_section sections[] = {
     {"data", "what is read, and how pairs of sub-mixes are drawn from it"},
     {"model", "the encoder, the similarity, and where they are computed"},
+    {"loss", "the contrastive loss"},
     {"train", "batch, length, optimizer, and what is written while training"},
     {"eval", "validation, and what is done to a model before it is measured"},
     {"comm", "how ranks talk"},
@@ -103,6 +105,15 @@ static const coc_setting table[] = {
     {"model.threads", COC_SETTING_INT, COC_EFFECT_NONE, FIELD(model, threads), "0", 0, 1024, NULL,
      "threads",
      "Threads of a rank that compute the model. 0: OMP_NUM_THREADS, or all cores of the rank."},
+
+    {"loss.negatives", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(loss, negatives), "all", 0, 0,
+     negatives_names, "",
+     "Which pairs of a batch a row is compared with. all, as published. same-mode: those of its "
+     "own "
+     "channel mode, so that with data.channel_mode: pair no negative is told apart by an empty "
+     "channel; the loss is then near ln(train.batch / 3) at the start. log.jsonl has the mean "
+     "number "
+     "of columns."},
 
     {"train.batch", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(train, batch), "32", 2, 1048576,
      NULL, "pairs",

@@ -16,6 +16,7 @@ struct coc_similarity {
     real *all_p, *all_dp; /* [K][d] */
     int64_t *label;       /* [n] */
     uint64_t *row_track, *column_track, *all_track; /* [n], [n], [K] */
+    int32_t *row_set, *column_set;                  /* [n], [K] */
     double *results;                                /* [COC_CONTRAST_RESULTS] */
 };
 
@@ -31,6 +32,8 @@ static void layout(coc_similarity *s)
     s->row_track = coc_arena_take(arena, s->pairs, sizeof *s->row_track);
     s->column_track = coc_arena_take(arena, s->pairs, sizeof *s->column_track);
     s->all_track = coc_arena_take(arena, s->batch, sizeof *s->all_track);
+    s->row_set = coc_arena_take(arena, s->pairs, sizeof *s->row_set);
+    s->column_set = coc_arena_take(arena, s->batch, sizeof *s->column_set);
     s->results = coc_arena_take(arena, COC_CONTRAST_RESULTS, sizeof *s->results);
 }
 
@@ -72,15 +75,20 @@ void coc_similarity_destroy(coc_similarity **similarity)
     *similarity = NULL;
 }
 
-static coc_status set_inputs(coc_similarity *s, const int64_t *label, const uint64_t *row_track,
-                             const uint64_t *column_track)
+static coc_status set_inputs(coc_similarity *s, const coc_similarity_batch *b)
 {
     const coc_device *device = s->backend->device;
-    const size_t bytes = (size_t)s->pairs * sizeof *label;
+    const size_t n = (size_t)s->pairs, k = (size_t)s->batch;
 
-    COC_TRY(device->copy(device, s->label, label, bytes, NULL));
-    COC_TRY(device->copy(device, s->row_track, row_track, bytes, NULL));
-    COC_TRY(device->copy(device, s->column_track, column_track, bytes, NULL));
+    COC_TRY(device->copy(device, s->label, b->label, n * sizeof *s->label, NULL));
+    COC_TRY(device->copy(device, s->row_track, b->row_track, n * sizeof *s->row_track, NULL));
+    COC_TRY(
+        device->copy(device, s->column_track, b->column_track, n * sizeof *s->column_track, NULL));
+    if (b->row_set != NULL) {
+        COC_TRY(device->copy(device, s->row_set, b->row_set, n * sizeof *s->row_set, NULL));
+        COC_TRY(
+            device->copy(device, s->column_set, b->column_set, k * sizeof *s->column_set, NULL));
+    }
     COC_TRY(device->zero(device, s->results, COC_CONTRAST_RESULTS * sizeof *s->results, NULL));
     return device->zero(device, s->all_dp, (size_t)(s->batch * s->d) * sizeof *s->all_dp, NULL);
 }
@@ -149,9 +157,8 @@ static coc_status read_results(coc_similarity *s, coc_loss *loss)
 }
 
 coc_status coc_similarity_loss(coc_similarity *s, coc_params *params, const real *h1,
-                               const real *h2, const int64_t *label, const uint64_t *row_track,
-                               const uint64_t *column_track, real *d_h1, real *d_h2, coc_loss *loss,
-                               double *seconds)
+                               const real *h2, const coc_similarity_batch *batch, real *d_h1,
+                               real *d_h2, coc_loss *loss, double *seconds)
 {
     const coc_ops *ops = s->backend->ops;
     const real *w = params->value + params->at.similarity;
@@ -163,10 +170,12 @@ coc_status coc_similarity_loss(coc_similarity *s, coc_params *params, const real
                                    .label = s->label,
                                    .row_track = s->row_track,
                                    .column_track = s->all_track,
+                                   .row_set = batch->row_set != NULL ? s->row_set : NULL,
+                                   .column_set = batch->row_set != NULL ? s->column_set : NULL,
                                    .scale = 1.0 / (double)s->batch};
 
     if (seconds != NULL) *seconds = 0;
-    COC_TRY(set_inputs(s, label, row_track, column_track));
+    COC_TRY(set_inputs(s, batch));
     ops->linear_forward(s->backend, s->pairs, s->d, s->d, h2, w, NULL, s->p);
     COC_TRY(timed(s, gather_columns, seconds));
     ops->contrast(s->backend, &contrast, d_h1, s->all_dp, s->results);

@@ -26,19 +26,28 @@ typedef struct {
     double same_track; /* mean number of those that belong to the row's own track */
 } coc_loss;
 
+/* What the loss knows of a batch besides embeddings; host memory, borrowed during the call. A
+ * column counts for a row if their sets are equal, or where no sets are given; the own one always
+ * does. */
+typedef struct {
+    const int64_t *label;         /* [n] global column of each local anchor's own positive */
+    const uint64_t *row_track;    /* [n] of each local anchor */
+    const uint64_t *column_track; /* [n] of each positive that was dealt to this rank */
+    const int32_t *row_set;       /* [n], or NULL */
+    const int32_t *column_set;    /* [K] of all ranks' columns, or NULL; both or neither */
+} coc_similarity_batch;
+
 /* batch: global pairs K; this rank has coc_share(batch) rows and as many columns. */
 coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t batch, int d,
                                  coc_similarity **similarity);
 void coc_similarity_destroy(coc_similarity **similarity);
 
-/* h1, h2 [n][d] local embeddings of anchors and of the positives dealt to this rank; label [n] the
- * global column of each local anchor's own positive; row_track, column_track [n] host. Writes
- * d_h1, d_h2 [n][d] and adds dW to params->grad. seconds, if not NULL, gets the time spent in
+/* h1, h2 [n][d] local embeddings of anchors and of the positives dealt to this rank. Writes d_h1,
+ * d_h2 [n][d] and adds dW to params->grad. seconds, if not NULL, gets the time spent in
  * communication. Collective over comm. */
 coc_status coc_similarity_loss(coc_similarity *similarity, coc_params *params, const real *h1,
-                               const real *h2, const int64_t *label, const uint64_t *row_track,
-                               const uint64_t *column_track, real *d_h1, real *d_h2, coc_loss *loss,
-                               double *seconds);
+                               const real *h2, const coc_similarity_batch *batch, real *d_h1,
+                               real *d_h2, coc_loss *loss, double *seconds);
 
 /* s [n] = h1_i' W h2_i: the COCOLA Score of each pair of rows (spec 4). Not collective. */
 coc_status coc_similarity_pairs(coc_backend *backend, const coc_params *params, int64_t n,

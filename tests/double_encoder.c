@@ -94,8 +94,9 @@ static double loss_of(model *m)
     coc_loss loss = {.loss = NAN};
 
     if (coc_encoder_forward(m->encoder, m->params, m->groups, &m->input, m->h) != COC_OK ||
-        coc_similarity_loss(m->similarity, m->params, m->h, m->h + PAIRS * EMBEDDING, label, track,
-                            track, m->dh, m->dh + PAIRS * EMBEDDING, &loss, NULL) != COC_OK)
+        coc_similarity_loss(m->similarity, m->params, m->h, m->h + PAIRS * EMBEDDING,
+                            &(coc_similarity_batch){label, track, track, NULL, NULL}, m->dh,
+                            m->dh + PAIRS * EMBEDDING, &loss, NULL) != COC_OK)
         coc_test_fail(__FILE__, __LINE__, "%s", coc_error_text());
     return loss.loss;
 }

@@ -127,8 +127,9 @@ static coc_status run_step(model *m, double *loss)
         track[i] = (uint64_t)(label[i] = i);
     memset(m->params->grad, 0, (size_t)m->params->weights * sizeof(real));
     COC_TRY(coc_encoder_forward(m->encoder, m->params, m->groups, &input, m->h));
-    COC_TRY(coc_similarity_loss(m->similarity, m->params, m->h, m->h + n * d, label, track, track,
-                                m->dh, m->dh + n * d, &result, NULL));
+    COC_TRY(coc_similarity_loss(m->similarity, m->params, m->h, m->h + n * d,
+                                &(coc_similarity_batch){label, track, track, NULL, NULL}, m->dh,
+                                m->dh + n * d, &result, NULL));
     *loss = result.loss;
     return coc_encoder_backward(m->encoder, m->params, m->groups, &input, m->dh, NULL, NULL);
 }

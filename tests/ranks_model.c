@@ -21,6 +21,7 @@ typedef struct {
     float *x, *keep, *dropout, *depth; /* [2K][...], depth [blocks][2K] */
     int64_t label[64];
     uint64_t row_track[64], column_track[64];
+    int32_t row_set[64], column_set[64];
 } global_batch;
 
 /* What one evaluation of it gives. */
@@ -69,6 +70,7 @@ static coc_status batch_create(int64_t pairs, int64_t group, bool masks, global_
         g->label[i] = dealt ? (i + pairs / 2 + 1) % pairs : i;
         g->row_track[i] = (uint64_t)(100 + i / 2); /* two pairs a track */
         g->column_track[g->label[i]] = g->row_track[i];
+        g->row_set[i] = g->column_set[g->label[i]] = (int32_t)(i % 2);
     }
     return COC_OK;
 }
@@ -161,9 +163,11 @@ static coc_status compute(const global_batch *g, coc_comm *comm, model *m, outco
     coc_params *p = m->params;
 
     COC_TRY(coc_encoder_forward(m->encoder, p, m->groups, &m->input, m->h));
-    COC_TRY(coc_similarity_loss(m->similarity, p, m->h, m->h + n * EMBEDDING, g->label + first,
-                                g->row_track + first, g->column_track + first, m->dh,
-                                m->dh + n * EMBEDDING, &o->loss, NULL));
+    COC_TRY(coc_similarity_loss(m->similarity, p, m->h, m->h + n * EMBEDDING,
+                                &(coc_similarity_batch){g->label + first, g->row_track + first,
+                                                        g->column_track + first, g->row_set + first,
+                                                        g->column_set},
+                                m->dh, m->dh + n * EMBEDDING, &o->loss, NULL));
     COC_TRY(coc_encoder_backward(m->encoder, p, m->groups, &m->input, m->dh, NULL, NULL));
     COC_TRY(coc_all_reduce(comm, "gradient", p->grad, p->weights, COC_FLOAT));
     COC_TRY(coc_encoder_update_running(m->encoder, p, m->groups, comm, 0.1));

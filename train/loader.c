@@ -61,6 +61,20 @@ static void deal_positives(coc_loader *l, int64_t step)
     }
 }
 
+/* Columns that count for a row: those of its own channel mode. Pure functions of the counters, so
+ * that every rank knows all of them. */
+static void choose_columns(coc_loader *l, coc_batch *b)
+{
+    for (int64_t slot = 0; slot < l->settings->train.batch; slot++) {
+        const int64_t pair = l->dealt != NULL ? l->dealt[slot] : slot;
+
+        b->column_set[slot] = (int32_t)coc_channel_mode_of(l->settings, b->step, (uint32_t)pair);
+    }
+    for (int64_t i = 0; i < l->pairs; i++)
+        b->row_set[i] =
+            (int32_t)coc_channel_mode_of(l->settings, b->step, (uint32_t)(l->first + i));
+}
+
 /* Clip i of the batch (anchors, then positives): which pair it is, and what follows from that. */
 static void describe_clip(coc_loader *l, coc_batch *b, int64_t i)
 {
@@ -93,6 +107,7 @@ static coc_status make_batch(coc_loader *l, int64_t step, coc_batch *b)
     if (l->dealt != NULL) deal_positives(l, step);
     for (int64_t i = 0; i < 2 * l->pairs; i++)
         describe_clip(l, b, i);
+    if (b->row_set != NULL) choose_columns(l, b);
     return coc_clips_compute(l->clips, l->sampler, l->requests, 2 * l->pairs, b->x,
                              &b->load_seconds, &b->feature_seconds);
 }
@@ -152,8 +167,9 @@ coc_status coc_loader_next(coc_loader *l, const coc_batch **batch)
     return l->failed;
 }
 
-static coc_status create_batch(coc_batch *b, int64_t pairs, coc_feature_kind kind)
+static coc_status create_batch(coc_batch *b, int64_t pairs, const coc_settings *settings)
 {
+    const coc_feature_kind kind = settings->data.features;
     const int64_t clips = 2 * pairs;
 
     b->pairs = pairs;
@@ -162,6 +178,10 @@ static coc_status create_batch(coc_batch *b, int64_t pairs, coc_feature_kind kin
     COC_TRY(coc_alloc(pairs, sizeof *b->label, &b->label));
     COC_TRY(coc_alloc(pairs, sizeof *b->row_track, &b->row_track));
     COC_TRY(coc_alloc(pairs, sizeof *b->column_track, &b->column_track));
+    if (settings->loss.negatives == COC_NEGATIVES_SAME_MODE) {
+        COC_TRY(coc_alloc(pairs, sizeof *b->row_set, &b->row_set));
+        COC_TRY(coc_alloc(settings->train.batch, sizeof *b->column_set, &b->column_set));
+    }
     COC_TRY(coc_alloc(clips, sizeof *b->pair, &b->pair));
     return coc_alloc(clips, sizeof *b->view, &b->view);
 }
@@ -178,7 +198,7 @@ static coc_status create_parts(coc_loader *l)
         COC_TRY(coc_alloc(s->train.batch, sizeof *l->slot_of, &l->slot_of));
     }
     for (int i = 0; i < l->slots; i++)
-        COC_TRY(create_batch(&l->batch[i], l->pairs, s->data.features));
+        COC_TRY(create_batch(&l->batch[i], l->pairs, s));
     if (s->data.prefetch == 0) return COC_OK;
     if (pthread_create(&l->thread, NULL, work, l) != 0)
         return COC_FAIL(COC_ERR_MEMORY, "the loader's thread cannot be started");
@@ -230,6 +250,8 @@ void coc_loader_destroy(coc_loader **loader)
         free(b->label);
         free(b->row_track);
         free(b->column_track);
+        free(b->row_set);
+        free(b->column_set);
         free(b->pair);
         free(b->view);
     }

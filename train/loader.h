@@ -19,6 +19,7 @@ typedef struct {
     float *keep;                        /* [2n][C] 0 or 1: the channel mode of every clip */
     int64_t *label;                     /* [n] global slot of each anchor's positive */
     uint64_t *row_track, *column_track; /* [n] track of each anchor, of each positive here */
+    int32_t *row_set, *column_set;      /* [n], [K] that must be equal; NULL: every column counts */
     uint32_t *pair;                     /* [2n] global pair 0 .. K - 1 of each clip */
     uint8_t *view;                      /* [2n] 0 or 1 */
     double load_seconds, feature_seconds; /* that the loader spent on it */

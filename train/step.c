@@ -78,6 +78,8 @@ coc_status coc_train_gradient(coc_trainer *t, const coc_batch *batch, coc_step_r
     const double begin = coc_clock_seconds();
     bucket_list buckets = {.trainer = t, .unsent = t->params->weights};
     coc_encoder_input input = {.n = 2 * n, .x = batch->x, .keep = batch->keep};
+    const coc_similarity_batch rows = {batch->label, batch->row_track, batch->column_track,
+                                       batch->row_set, batch->column_set};
     double embedded, compared;
     coc_status status;
 
@@ -86,9 +88,8 @@ coc_status coc_train_gradient(coc_trainer *t, const coc_batch *batch, coc_step_r
                                      (size_t)t->params->weights * sizeof(real), NULL));
     COC_TRY(coc_encoder_forward(t->encoder, t->params, t->groups, &input, t->h));
     embedded = coc_clock_seconds();
-    COC_TRY(coc_similarity_loss(t->similarity, t->params, t->h, t->h + n * d, batch->label,
-                                batch->row_track, batch->column_track, t->dh, t->dh + n * d,
-                                &r->loss, &r->communication));
+    COC_TRY(coc_similarity_loss(t->similarity, t->params, t->h, t->h + n * d, &rows, t->dh,
+                                t->dh + n * d, &r->loss, &r->communication));
     compared = coc_clock_seconds();
     r->contrast = compared - embedded - r->communication;
     status = coc_encoder_backward(t->encoder, t->params, t->groups, &input, t->dh, send_bucket,
