@@ -49,8 +49,14 @@ static coc_status check_processor(void)
 
 coc_status coc_cpu_open(coc_backend *b)
 {
+    const int limit = omp_get_thread_limit();
+
     COC_TRY(check_processor());
     b->device = coc_device_host();
     if (b->threads <= 0) b->threads = omp_get_max_threads();
+    /* kernels cut work for b->threads, and each thread takes only its own share: a team that
+     * OpenMP makes smaller (OMP_DYNAMIC, OMP_THREAD_LIMIT) would leave clips undone */
+    omp_set_dynamic(0);
+    if (b->threads > limit) b->threads = limit;
     return COC_OK;
 }
