@@ -212,6 +212,52 @@ static void prefetch_changes_nothing(void)
     CHECK(results[0][0].loss.loss != results[0][1].loss.loss);
 }
 
+/* ---- a sum of gradients that fails ---- */
+
+static const coc_comm_ops *whole_ops;
+static coc_request *gradients; /* the last one started */
+
+static coc_status note_all_reduce(coc_comm *comm, const char *what, void *buffer, int64_t count,
+                                  coc_type type, coc_stream *stream, coc_request **request)
+{
+    const coc_status status =
+        whole_ops->start_all_reduce(comm, what, buffer, count, type, stream, request);
+
+    if (strcmp(what, "sum of gradients") == 0) gradients = *request;
+    return status;
+}
+
+static coc_status fail_for_gradients(coc_comm *comm, coc_request **request)
+{
+    const bool fails = *request != NULL && *request == gradients;
+    const coc_status status = whole_ops->wait(comm, request);
+
+    return fails ? COC_FAIL(COC_ERR_MEMORY, "no memory for the sum") : status;
+}
+
+/* A step passes on what its sum of gradients failed with: a fault of memory is not reported as one
+ * of the ranks. */
+static void failed_sum_keeps_its_status(void)
+{
+    const coc_settings settings = make_settings(4, 0);
+    coc_step_result result;
+    coc_trainer *t = NULL;
+    coc_comm_ops ops;
+
+    if (world->size == 1) return; /* nothing is sent */
+    REQUIRE_OK(coc_trainer_create(&settings, world, folder, &t));
+    REQUIRE_OK(coc_trainer_start_loader(t));
+    whole_ops = world->ops;
+    ops = *whole_ops;
+    ops.start_all_reduce = note_all_reduce;
+    ops.wait = fail_for_gradients;
+    world->ops = &ops;
+    CHECK(coc_train_step(t, &result) == COC_ERR_MEMORY);
+    world->ops = whole_ops;
+    CHECK(strstr(coc_error_text(), "no memory for the sum") != NULL);
+    coc_trainer_destroy(&t);
+}
+
 /* More ranks than pairs are refused on all of them, by one message. */
 static void too_many_ranks_are_refused(void)
 {
@@ -244,6 +290,7 @@ static int run_all(void)
     RUN(several_groups);
     RUN(groups_across_ranks);
     RUN(prefetch_changes_nothing);
+    RUN(failed_sum_keeps_its_status);
     RUN(too_many_ranks_are_refused);
     return coc_test_result();
 }

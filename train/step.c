@@ -81,7 +81,7 @@ coc_status coc_train_gradient(coc_trainer *t, const coc_batch *batch, coc_step_r
     const coc_similarity_batch rows = {batch->label, batch->row_track, batch->column_track,
                                        batch->row_set, batch->column_set};
     double embedded, compared;
-    coc_status status;
+    coc_status status, sent;
 
     draw_masks(t, batch, &input);
     COC_TRY(t->backend->device->zero(t->backend->device, t->params->grad,
@@ -97,7 +97,8 @@ coc_status coc_train_gradient(coc_trainer *t, const coc_batch *batch, coc_step_r
     r->encoder = embedded - begin + coc_clock_seconds() - compared;
     if (status == COC_OK) status = send_bucket(&buckets, 0);
     compared = coc_clock_seconds();
-    if (wait_buckets(&buckets) != COC_OK && status == COC_OK) status = COC_ERR_RANKS;
+    sent = wait_buckets(&buckets);
+    if (status == COC_OK) status = sent;
     r->communication += coc_clock_seconds() - compared;
     return status;
 }
