@@ -146,6 +146,29 @@ python3 -c 'import json; r = json.load(open("score.jsonl")); assert r["windows"]
 python3 -c 'import json; a, b = (json.load(open(f)) for f in ("score.jsonl", "score2.jsonl")); assert a["both"] == b["both"], (a, b)'
 
 # The reader in docs/checkpoint.md works as it stands there.
+# What JSON cannot hold: names that are no UTF-8 are refused, numbers that are not finite are null.
+odd=$'stem\xff.wav'
+cp stems/test/song0/stem0.wav "$odd"
+refused 3 "$COCOLA" score --checkpoint model.h5 "$odd" stems/test/song0/stem1.wav --format jsonl
+says "not UTF-8" refused.txt
+[ ! -s refused.out ] || fail "a row without its file"
+"$COCOLA" score --checkpoint model.h5 "$odd" stems/test/song0/stem1.wav --format csv >odd.csv || fail "csv takes any name"
+cp model.h5 $'model\xff.h5'
+refused 3 "$COCOLA" eval --checkpoint $'model\xff.h5' --store store --k 2 --format json
+says "not UTF-8" refused.txt
+python3 - <<'PYTHON'
+import json
+import struct
+
+bytes_ = bytearray(open("model.safetensors", "rb").read())
+length = struct.unpack("<Q", bytes_[:8])[0]
+begin, end = next(t["data_offsets"] for t in json.loads(bytes_[8 : 8 + length]).values() if t.get("shape") == [512, 512])
+bytes_[8 + length + begin : 8 + length + end] = struct.pack("<f", 3e38) * ((end - begin) // 4)
+open("huge.safetensors", "wb").write(bytes_)
+PYTHON
+"$COCOLA" eval --checkpoint huge.safetensors --store store --k 2 --format json >huge.json 2>/dev/null
+python3 -c 'import json; r = json.load(open("huge.json"))["rows"]; assert len(r) == 1 and r[0]["loss"] is None, r'
+
 sed -n '/^```python$/,/^```$/p' "$here/../docs/checkpoint.md" | grep -v '^```' >reader.py
 for python in python3 /usr/bin/python3; do
     $python -c 'import h5py' 2>/dev/null || continue

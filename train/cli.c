@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "base/memory.h"
 #include "configs/settings.h"
 
@@ -286,4 +288,17 @@ void coc_words_free(coc_words *words)
 {
     free(words->word);
     *words = (coc_words){0};
+}
+
+coc_status coc_check_json_name(const char *name)
+{
+    json_t *text = json_string(name);
+
+    if (text == NULL)
+        return COC_FAIL(COC_ERR_INPUT,
+                        "%s: the name is not UTF-8 and cannot stand in JSON; rename the file or "
+                        "choose another --format",
+                        name);
+    json_decref(text);
+    return COC_OK;
 }

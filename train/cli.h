@@ -48,6 +48,9 @@ typedef struct {
 coc_status coc_cli_parse(const coc_cli *cli, int argc, char **argv, bool *done);
 void coc_words_free(coc_words *words);
 
+/* Whether a file's name can stand in JSON. Errors: COC_ERR_INPUT when it is not UTF-8. */
+coc_status coc_check_json_name(const char *name);
+
 /* Version of the program, of its compiler and of its main libraries, to standard output. */
 void coc_print_version(void);
 

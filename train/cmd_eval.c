@@ -110,6 +110,10 @@ static coc_status check_words(const arguments *a, coc_split *split)
         return COC_FAIL(COC_ERR_USAGE, "--format: '%s' is unknown; known: table, json", a->format);
     return coc_split_parse(a->split, split);
 }
+    if (strcmp(a->format, "json") == 0) {
+        COC_TRY(coc_check_json_name(a->checkpoint));
+        COC_TRY(coc_check_json_name(a->store));
+    }
 
 /* What every rank does for itself before the first collective. */
 static coc_status prepare(evaluation *e)
@@ -164,15 +168,23 @@ static void print_row(coc_mode mode, const coc_accuracy *a)
            100 * a->accuracy, interval, 100 * a->chance, a->loss, a->same_track);
 }
 
-static json_t *json_row(coc_mode mode, const coc_accuracy *a)
+/* JSON has no NaN and no infinity (the loss of a model that diverged). */
+static json_t *json_number(double value)
 {
-    return json_pack("{s:s, s:I, s:f, s:o, s:o, s:f, s:f, s:f, s:I, s:I, s:I}", "mode",
-                     coc_mode_name(mode), "k", (json_int_t)a->k, "accuracy", a->accuracy, "low",
-                     isfinite(a->low) ? json_real(a->low) : json_null(), "high",
-                     isfinite(a->high) ? json_real(a->high) : json_null(), "chance", a->chance,
-                     "loss", a->loss, "same_track_columns", a->same_track, "pairs",
-                     (json_int_t)a->pairs, "tracks", (json_int_t)a->tracks, "batches",
-                     (json_int_t)a->batches);
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static coc_status add_json_row(json_t *rows, coc_mode mode, const coc_accuracy *a)
+{
+    json_t *row = json_pack(
+        "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I}", "mode", coc_mode_name(mode), "k",
+        (json_int_t)a->k, "accuracy", json_number(a->accuracy), "low", json_number(a->low), "high",
+        json_number(a->high), "chance", json_number(a->chance), "loss", json_number(a->loss),
+        "same_track_columns", json_number(a->same_track), "pairs", (json_int_t)a->pairs, "tracks",
+        (json_int_t)a->tracks, "batches", (json_int_t)a->batches);
+
+    if (json_array_append_new(rows, row) == 0) return COC_OK; /* fails for NULL, too */
+    return COC_FAIL(COC_ERR_MEMORY, "no memory for the JSON result");
 }
 
 static coc_status print_json(const evaluation *e, json_t *rows)
@@ -217,7 +229,7 @@ static coc_status run_mode(evaluation *e, coc_mode mode, bool first, json_t *row
         status = coc_accuracy_at(e->comm, e->backend, &embedded, &settings, &accuracy);
         if (status != COC_OK || e->comm->rank != 0) continue;
         if (json) {
-            json_array_append_new(rows, json_row(mode, &accuracy));
+            status = add_json_row(rows, mode, &accuracy);
             continue;
         }
         if (first && i == 0) print_table_head(e, &accuracy);

@@ -198,26 +198,25 @@ static json_t *protocol_of(const scoring *s)
                      "bands", COC_BANDS, "window", s->settings.window, "hop", s->settings.hop);
 }
 
-static json_t *object_of(const coc_score_pair *pair, const coc_score_row *row)
+/* A score, or null where there is none. */
+static json_t *json_score(const coc_score_row *row, coc_mode mode)
 {
-    json_t *object = json_object();
+    return isfinite(row->score[mode]) ? json_real(row->score[mode]) : json_null();
+}
+
+/* NULL when a text is not UTF-8, or without memory. */
+static json_t *object_of(const scoring *s, const coc_score_pair *pair, const coc_score_row *row)
+{
     char text[160];
 
-    json_object_set_new(object, "context", json_string(pair->context));
-    json_object_set_new(object, "output", json_string(pair->output));
-    for (int m = 0; m < COC_MODES; m++)
-        json_object_set_new(object, coc_mode_name((coc_mode)m),
-                            isfinite(row->score[m]) ? json_real(row->score[m]) : json_null());
-    json_object_set_new(object, "windows", json_integer(row->windows));
-    json_object_set_new(object, "seconds", json_real(row->seconds));
-    json_object_set_new(object, "context_seconds", json_real(row->context_seconds));
-    json_object_set_new(object, "output_seconds", json_real(row->output_seconds));
-    json_object_set_new(object, "padded", json_boolean(row->padded));
-    if (row->error != NULL)
-        json_object_set_new(object, "error", json_string(row->error));
-    else
-        json_object_set_new(object, "note", json_string(note_of(row, text)));
-    return object;
+    return json_pack(
+        "{s:s, s:s, s:o, s:o, s:o, s:I, s:f, s:f, s:f, s:b, s:s, s:o}", "context", pair->context,
+        "output", pair->output, coc_mode_name(COC_MODE_BOTH), json_score(row, COC_MODE_BOTH),
+        coc_mode_name(COC_MODE_HARMONIC), json_score(row, COC_MODE_HARMONIC),
+        coc_mode_name(COC_MODE_PERCUSSIVE), json_score(row, COC_MODE_PERCUSSIVE), "windows",
+        (json_int_t)row->windows, "seconds", row->seconds, "context_seconds", row->context_seconds,
+        "output_seconds", row->output_seconds, "padded", (int)row->padded,
+        row->error != NULL ? "error" : "note", note_of(row, text), "protocol", protocol_of(s));
 }
 
 static void begin_jsonl(const scoring *s)
@@ -227,14 +226,14 @@ static void begin_jsonl(const scoring *s)
 
 static coc_status jsonl_row(const scoring *s, const coc_score_pair *pair, const coc_score_row *row)
 {
-    json_t *object = object_of(pair, row);
-    char *line;
+    json_t *object = object_of(s, pair, row);
+    char *line = object != NULL ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
 
-    json_object_set_new(object, "protocol", protocol_of(s));
-    line = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
     json_decref(object);
-    if (line == NULL) /* a file name that is no UTF-8 cannot stand in JSON */
-        return COC_FAIL(COC_ERR_INPUT, "%s | %s: cannot be written as JSON: names must be UTF-8",
+    if (line == NULL)
+        return COC_FAIL(COC_ERR_INPUT,
+                        "%s | %s: the row cannot be written as JSON (a text that is not UTF-8, or "
+                        "no memory); use --format csv",
                         pair->context, pair->output);
     puts(line);
     free(line);
@@ -279,7 +278,14 @@ static coc_status check_readable(const scoring *s, const char *path, int64_t ind
                     s->list.line[index], path, strerror(errno));
 }
 
-/* The pairs; a missing file is found before an hour's work, not after. */
+/* What can be known of a file before an hour's work is found now, not after. */
+static coc_status check_file(const scoring *s, const char *path, int64_t index)
+{
+    if (!s->args.keep_going) COC_TRY(check_readable(s, path, index));
+    return strcmp(s->format->name, "jsonl") == 0 ? coc_check_json_name(path) : COC_OK;
+}
+
+/* The pairs. */
 static coc_status collect_pairs(scoring *s)
 {
     const coc_words *files = &s->args.files;
@@ -295,9 +301,9 @@ static coc_status collect_pairs(scoring *s)
     } else {
         COC_TRY(coc_pair_list_read(s->args.pairs, &s->list));
     }
-    for (int64_t i = 0; i < s->list.n && !s->args.keep_going; i++) {
-        COC_TRY(check_readable(s, s->list.pair[i].context, i));
-        COC_TRY(check_readable(s, s->list.pair[i].output, i));
+    for (int64_t i = 0; i < s->list.n; i++) {
+        COC_TRY(check_file(s, s->list.pair[i].context, i));
+        COC_TRY(check_file(s, s->list.pair[i].output, i));
     }
     return COC_OK;
 }
