@@ -1,11 +1,9 @@
 /* configs/settings.h - every setting of the program, in one struct and one table.
  *
  * The table (configs/settings_table.c) drives everything that knows of settings: parsing a YAML
- * file and
- * `--set section.key=value`, range checks, `cocola help settings`, docs/settings.md,
+ * file and `--set section.key=value`, range checks, `cocola help settings`, docs/settings.md,
  * RUN/config.yaml and the copy in each checkpoint. Modules take the section they need. The defaults
- * are the published ones (spec: papers/cocola); what a value means is said in the table's help
- * text.
+ * are the published ones; what a value means is said in the table's help text.
  */
 #ifndef COC_CONFIGS_SETTINGS_H
 #define COC_CONFIGS_SETTINGS_H
@@ -15,7 +13,7 @@
 
 #include "base/status.h"
 
-enum { COC_SETTING_TEXT = 1024 };
+enum { COC_SETTING_TEXT = 1024, COC_MAX_PREFETCH = 8 };
 
 typedef enum { COC_FEATURES_HPS, COC_FEATURES_MEL } coc_feature_kind;
 typedef enum { COC_CHANNELS_PAIR, COC_CHANNELS_STEP, COC_CHANNELS_BOTH } coc_channel_mode;
@@ -73,9 +71,10 @@ typedef struct {
 typedef struct {
     int64_t bn_reestimate; /* clips over which running statistics are measured anew before a
                               validation or a saved checkpoint; 0: off */
-    int64_t batch;         /* clips embedded at a time by evaluation, score */
-    int64_t orders;        /* shuffled orders whose accuracies are averaged */
-    int64_t bootstrap;     /* resamplings for the interval */
+    /* of `cocola eval`, where its options do not say otherwise; orders also of validations */
+    int64_t batch;     /* clips embedded at a time */
+    int64_t orders;    /* shuffled orders whose accuracies are averaged */
+    int64_t bootstrap; /* resamplings for the interval */
     int64_t seed;
 } coc_eval_settings;
 

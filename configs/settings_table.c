@@ -37,20 +37,16 @@ static const coc_setting table[] = {
     {"data.features", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(data, features), "hps", 0, 0,
      feature_names, "",
      "What the encoder sees of a clip. hps: mel spectra of the harmonic and of the percussive "
-     "part, "
-     "two channels. mel: one log-mel spectrum."},
+     "part, two channels. mel: one log-mel spectrum."},
     {"data.channel_mode", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(data, channel_mode), "pair",
      0, 0, channel_names, "",
      "With hps features, which channels are kept: harmonic only, percussive only, or both. pair: "
-     "drawn "
-     "for every pair, as published; negatives of another mode are then told apart by an empty "
-     "channel. "
-     "step: drawn once for all pairs of a step. both: always both."},
+     "drawn for every pair, as published; negatives of another mode are then told apart by an "
+     "empty channel. step: drawn once for all pairs of a step. both: always both."},
     {"data.windows", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(data, windows), "grid", 0, 0,
      window_names, "",
      "Where the 5 s windows of a track begin. grid: the published grids. random: a grid with one "
-     "random "
-     "offset a track and epoch."},
+     "random offset a track and epoch."},
     {"data.overlap", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(data, overlap), "0.5", 0, 0.9,
      NULL, "", "Windows of a track overlap at most by this share of their length."},
     {"data.noise", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(data, noise), "0.001", 0, 1, NULL,
@@ -64,8 +60,8 @@ static const coc_setting table[] = {
      "threads",
      "Threads of a rank that read, mix and compute features. 0: OMP_NUM_THREADS, or all cores of "
      "the rank."},
-    {"data.prefetch", COC_SETTING_INT, COC_EFFECT_NONE, FIELD(data, prefetch), "1", 0, 64, NULL,
-     "batches",
+    {"data.prefetch", COC_SETTING_INT, COC_EFFECT_NONE, FIELD(data, prefetch), "1", 0,
+     COC_MAX_PREFETCH, NULL, "batches",
      "Batches that are made ahead while the model computes. 0: each batch is made when it is "
      "needed."},
 
@@ -82,8 +78,7 @@ static const coc_setting table[] = {
     {"model.similarity_init", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(model, similarity_init),
      "normal", 0, 0, similarity_names, "",
      "How the similarity matrix W begins. normal: random numbers, as published. identity: a "
-     "multiple of "
-     "the identity, so that training begins at loss ln K."},
+     "multiple of the identity, so that training begins at loss ln K."},
     {"model.similarity_scale", COC_SETTING_NUMBER, COC_EFFECT_RESULT,
      FIELD(model, similarity_scale), "0.05", 0, 100, NULL, "",
      "Standard deviation of W's numbers (normal), or the factor of the identity."},
@@ -94,8 +89,7 @@ static const coc_setting table[] = {
     {"model.bn_group", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(model, bn_group), "32", 0,
      1048576, NULL, "pairs",
      "Pairs that share batch statistics, whatever the number of ranks. 0, or more than the batch: "
-     "the "
-     "whole batch. Otherwise train.batch must be a multiple of it."},
+     "the whole batch. Otherwise train.batch must be a multiple of it."},
     {"model.dropout", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(model, dropout), "0.1", 0, 0.95,
      NULL, "", "Probability with which a pooled feature is dropped in training."},
     {"model.stochastic_depth", COC_SETTING_NUMBER, COC_EFFECT_RESULT,
@@ -123,8 +117,7 @@ static const coc_setting table[] = {
     {"train.minutes", COC_SETTING_NUMBER, COC_EFFECT_SCHEDULE, FIELD(train, minutes), "0", 0, 1e6,
      NULL, "minutes",
      "Length of the run by time: the first steps are measured, the number of steps is then fixed "
-     "and "
-     "kept in the checkpoint. Used only when train.steps is 0."},
+     "and kept in the checkpoint. Used only when train.steps is 0."},
     {"train.seed", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(train, seed), "1", 0, BIG, NULL, "",
      "Start of all random draws: weights, order, sub-mixes, noise, masks."},
     {"train.log_every", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(train, log_every), "10", 0, BIG,
@@ -159,12 +152,18 @@ static const coc_setting table[] = {
      1e7, NULL, "clips",
      "Clips of the training split over which the running statistics are measured anew before a "
      "validation and before a checkpoint is saved. 0: off, as published."},
-    {"eval.batch", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(eval, batch), "32", 1, 65536, NULL,
-     "clips", "Clips that a rank embeds at a time when nothing is trained."},
+    {"eval.batch", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(eval, batch), "32", 2, 65536, NULL,
+     "clips",
+     "Clips that a rank embeds at a time in `cocola eval` of this run's checkpoints, unless its "
+     "--batch says otherwise."},
     {"eval.orders", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(eval, orders), "100", 1, 1e6, NULL,
-     "orders", "Random orders of the pairs over whose batches an accuracy is averaged."},
+     "orders",
+     "Random orders of the pairs over whose batches an accuracy is averaged: in validations, and "
+     "in `cocola eval` of this run's checkpoints unless its --orders says otherwise."},
     {"eval.bootstrap", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(eval, bootstrap), "1000", 0, 1e6,
-     NULL, "resamplings", "Resamplings of tracks behind a 95 % interval. 0: no interval."},
+     NULL, "resamplings",
+     "Resamplings of tracks behind the 95 % interval in `cocola eval` of this run's checkpoints, "
+     "unless its --bootstrap says otherwise. 0: no interval."},
     {"eval.seed", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(eval, seed), "1", 0, BIG, NULL, "",
      "Start of the random draws of validation: the sub-mixes of each window, and the orders."},
 

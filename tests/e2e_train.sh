@@ -134,6 +134,7 @@ says "beginning with the weights of whole" timed.txt
 model=whole/checkpoints/last.h5
 ranks 2 eval --checkpoint $model --store store --k 2,4 --mode all >eval.txt 2>eval.err
 [ "$(grep -cE '^(both|harmonic|percussive) ' eval.txt)" -eq 6 ] || { cat eval.txt eval.err; fail "three modes, two K"; }
+says "full ones of 10 shuffled orders" eval.txt # eval.orders of the run
 ranks 1 eval --checkpoint $model --store store --split valid --k 2 --order file --format json >eval.json 2>/dev/null
 python3 -c 'import json; r = json.load(open("eval.json")); assert r["rows"][0]["k"] == 2 and r["order"] == "file", r'
 refused 2 "$COCOLA" eval --checkpoint $model --store store --k 2,5000
@@ -145,7 +146,6 @@ python3 -c 'import json; r = json.load(open("score.jsonl")); assert r["windows"]
 "$COCOLA" score --checkpoint model.h5 stems/test/song0/stem0.wav stems/test/song0/stem1.wav --format jsonl >score2.jsonl
 python3 -c 'import json; a, b = (json.load(open(f)) for f in ("score.jsonl", "score2.jsonl")); assert a["both"] == b["both"], (a, b)'
 
-# The reader in docs/checkpoint.md works as it stands there.
 # What JSON cannot hold: names that are no UTF-8 are refused, numbers that are not finite are null.
 odd=$'stem\xff.wav'
 cp stems/test/song0/stem0.wav "$odd"
@@ -169,6 +169,7 @@ PYTHON
 "$COCOLA" eval --checkpoint huge.safetensors --store store --k 2 --format json >huge.json 2>/dev/null
 python3 -c 'import json; r = json.load(open("huge.json"))["rows"]; assert len(r) == 1 and r[0]["loss"] is None, r'
 
+# The reader in docs/checkpoint.md works as it stands there.
 sed -n '/^```python$/,/^```$/p' "$here/../docs/checkpoint.md" | grep -v '^```' >reader.py
 for python in python3 /usr/bin/python3; do
     $python -c 'import h5py' 2>/dev/null || continue

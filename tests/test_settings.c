@@ -135,6 +135,7 @@ static void wrong_files_are_refused_with_their_place(void)
     REFUSED("train:\n  batch: [4]\n", "x.yaml:2:10: train.batch", "list");
     REFUSED("train:\n  batch: 1\n", "x.yaml:2:10: train.batch: 1 ", "2 to ");
     REFUSED("train:\n  batch: 99999999999999999999\n", "train.batch", "out of range");
+    REFUSED("data:\n  prefetch: 9\n", "data.prefetch: 9 ", "0 to 8");
     REFUSED("train:\n  learning_rate: -1\n", "train.learning_rate: -1 ", "0 to ");
     REFUSED("train:\n  learning_rate: .nan\n", "train.learning_rate", "'.nan'");
     REFUSED("train:\n  learning_rate: nan\n", "train.learning_rate", "no number");

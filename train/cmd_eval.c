@@ -14,7 +14,7 @@
 #include "train/commands.h"
 #include "train/evaluate.h"
 
-enum { MAX_K = 32 };
+enum { MAX_K = 32, NOT_GIVEN = -1 };
 
 typedef struct {
     const char *checkpoint, *store, *split, *k, *mode, *order, *format, *backend;
@@ -52,16 +52,19 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "both, harmonic, percussive or all (default both)"},
         {"--order", "ORDER", COC_OPTION_TEXT, &a->order, false, 0, 0,
          "shuffled: mean over many seeded orders (default); file: the published protocol, batches "
-         "in "
-         "file order, one pass"},
+         "in file order, one pass"},
         {"--orders", "N", COC_OPTION_INT, &a->orders, false, 1, 100000,
-         "shuffled orders to average over (default 100)"},
+         "shuffled orders to average over (default: eval.orders of the checkpoint's settings, or "
+         "100)"},
         {"--bootstrap", "N", COC_OPTION_INT, &a->bootstrap, false, 0, 1000000,
-         "resamplings over tracks for the 95 % interval (default 1000)"},
+         "resamplings over tracks for the 95 % interval (default: eval.bootstrap of the "
+         "checkpoint's "
+         "settings, or 1000)"},
         {"--overlap", "R", COC_OPTION_NUMBER, &a->overlap, false, 0, 0.9,
          "largest overlap of two windows of a track (default 0.5, as published)"},
         {"--batch", "CLIPS", COC_OPTION_INT, &a->batch, false, 2, 65536,
-         "clips embedded at a time on a rank (default 32)"},
+         "clips embedded at a time on a rank (default: eval.batch of the checkpoint's settings, or "
+         "32)"},
         {"--seed", "N", COC_OPTION_INT, &a->seed, false, 0, 9007199254740992.0,
          "of the fixed pairs, orders and resamplings (default 1)"},
         {"--backend", "NAME", COC_OPTION_TEXT, &a->backend, false, 0, 0, "cpu (default) or ref"},
@@ -74,8 +77,7 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
             "batch.\n"
             "Every window of the split gives one fixed pair of sub-mixes. Runs on MPI ranks.",
         .details = "Example:\n  mpirun -n 2 cocola eval --checkpoint run/checkpoints/last.h5 "
-                   "--store store "
-                   "--k 2,8,16,64\n",
+                   "--store store --k 2,8,16,64\n",
         .options = options,
         .option_count = sizeof options / sizeof options[0],
     };
@@ -108,12 +110,26 @@ static coc_status check_words(const arguments *a, coc_split *split)
         return COC_FAIL(COC_ERR_USAGE, "--order: '%s' is unknown; known: shuffled, file", a->order);
     if (strcmp(a->format, "table") != 0 && strcmp(a->format, "json") != 0)
         return COC_FAIL(COC_ERR_USAGE, "--format: '%s' is unknown; known: table, json", a->format);
-    return coc_split_parse(a->split, split);
-}
     if (strcmp(a->format, "json") == 0) {
         COC_TRY(coc_check_json_name(a->checkpoint));
         COC_TRY(coc_check_json_name(a->store));
     }
+    return coc_split_parse(a->split, split);
+}
+
+/* What the command line leaves open is as the checkpoint's own run had it, or as usual. */
+static coc_status fill_in(arguments *a, const coc_model *model)
+{
+    coc_settings there;
+
+    coc_settings_default(&there);
+    if (model->info.settings != NULL)
+        COC_TRY(coc_settings_read_text(&there, model->info.settings, a->checkpoint));
+    if (a->orders == NOT_GIVEN) a->orders = there.eval.orders;
+    if (a->bootstrap == NOT_GIVEN) a->bootstrap = there.eval.bootstrap;
+    if (a->batch == NOT_GIVEN) a->batch = there.eval.batch;
+    return COC_OK;
+}
 
 /* What every rank does for itself before the first collective. */
 static coc_status prepare(evaluation *e)
@@ -128,6 +144,7 @@ static coc_status prepare(evaluation *e)
     COC_TRY(coc_model_open(e->args.checkpoint, e->backend->device, &e->model));
     COC_TRY(coc_mode_parse(e->args.mode, e->model->network.channels, e->modes, &e->mode_count));
     COC_TRY(coc_store_open(e->args.store, &e->store));
+    COC_TRY(fill_in(&e->args, e->model));
     coc_settings_default(&settings);
     settings.data.features = e->model->info.features;
     settings.data.overlap = e->args.overlap;
@@ -272,10 +289,10 @@ coc_status coc_cmd_eval(int argc, char **argv)
                              .order = "shuffled",
                              .format = "table",
                              .backend = "cpu",
-                             .orders = 100,
-                             .bootstrap = 1000,
+                             .orders = NOT_GIVEN,
+                             .bootstrap = NOT_GIVEN,
                              .seed = 1,
-                             .batch = 32,
+                             .batch = NOT_GIVEN,
                              .overlap = 0.5}};
     coc_settings settings;
     bool done;

@@ -7,8 +7,6 @@
 #include "base/memory.h"
 #include "train/clips.h"
 
-enum { MAX_AHEAD = 8 };
-
 struct coc_loader {
     const coc_settings *settings;
     const coc_sampler *sampler;
@@ -20,7 +18,7 @@ struct coc_loader {
     int64_t *slot_of;           /* [K] its inverse */
 
     int slots; /* batches in the ring: one in use, the others ahead */
-    coc_batch batch[MAX_AHEAD + 1];
+    coc_batch batch[COC_MAX_PREFETCH + 1];
     int64_t next_made, next_used; /* steps */
     bool threaded, quit;
     coc_status failed;
@@ -210,7 +208,6 @@ coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sa
                              int64_t first, int64_t pairs, int64_t groups, int64_t step,
                              coc_loader **loader)
 {
-    const int ahead = settings->data.prefetch < MAX_AHEAD ? settings->data.prefetch : MAX_AHEAD;
     coc_status status;
     coc_loader *l;
 
@@ -221,7 +218,7 @@ coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sa
     l->first = first;
     l->pairs = pairs;
     l->groups = groups;
-    l->slots = ahead + 1;
+    l->slots = settings->data.prefetch + 1;
     l->next_made = l->next_used = step;
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->changed, NULL);
