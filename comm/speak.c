@@ -6,8 +6,10 @@
  */
 #include "comm/speak.h"
 
+#include <dlfcn.h>
 #include <mpi.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +78,18 @@ static void stay_silent(void)
         coc_sleep_seconds(0.1);
 }
 
+/* Open MPI's launcher tells of every MPI_Abort in eight lines; that of release 4.1 often misreads
+ * their text and prints an alarming error instead. Our line has said it. This is the switch behind
+ * the parameter orte_execute_quiet, which can be set from outside before the start only, where it
+ * would also hide why MPI cannot start. Other releases and other MPIs do not have it. */
+static void quiet_launcher(void)
+{
+    void *program = dlopen(NULL, RTLD_LAZY);
+    bool *quiet = program != NULL ? dlsym(program, "orte_execute_quiet") : NULL;
+
+    if (quiet != NULL) *quiet = true;
+}
+
 void coc_comm_abort(coc_status status)
 {
     if (!coc_comm_is_parallel()) end_alone(status);
@@ -86,6 +100,7 @@ void coc_comm_abort(coc_status status)
         print_line();
     else
         stay_silent();
+    quiet_launcher();
     alarm(LAST_RESORT);
     MPI_Abort(MPI_COMM_WORLD, coc_exit_code(status));
     for (;;)
