@@ -13,6 +13,7 @@
 #include "train/cli.h"
 #include "train/commands.h"
 #include "train/evaluate.h"
+#include "train/same.h"
 
 enum { MAX_K = 32, NOT_GIVEN = -1 };
 
@@ -262,6 +263,10 @@ static coc_status run(evaluation *e)
     json_t *rows = json_array();
     coc_status status = coc_comm_agree(e->comm, "opening model and store", prepare(e));
 
+    if (status == COC_OK)
+        status = coc_same_content(e->comm, e->args.checkpoint, e->model->info.hash);
+    if (status == COC_OK)
+        status = coc_same_content(e->comm, e->args.store, coc_store_hash(e->store));
     for (int m = 0; m < e->mode_count && status == COC_OK; m++)
         status = run_mode(e, e->modes[m], m == 0, rows);
     if (status == COC_OK && e->comm->rank == 0 && strcmp(e->args.format, "json") == 0)

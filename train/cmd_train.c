@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "train/cli.h"
 #include "train/commands.h"
+#include "train/same.h"
 #include "train/trainer.h"
 
 typedef struct {
@@ -74,6 +75,7 @@ coc_status coc_cmd_train(int argc, char **argv)
     coc_log_set_quiet(a.quiet);
     COC_TRY(coc_comm_start(&settings.comm, &comm));
     COC_TRY(coc_comm_agree(comm, "settings", status));
+    COC_TRY(coc_same_settings(comm, &settings));
     status = train(&settings, comm, a.out);
     if (status != COC_OK && status != COC_ERR_STOPPED) return status;
     coc_comm_destroy(&comm);

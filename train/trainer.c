@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "train/same.h"
 
 static coc_status open_data(coc_trainer *t)
 {
@@ -24,6 +25,16 @@ static coc_status open_data(coc_trainer *t)
                                 &t->valid_sampler);
     /* no window to validate on is a fault only when the store was named for that */
     return status == COC_ERR_INPUT && d->valid[0] == '\0' ? COC_OK : status;
+}
+
+/* Pairs are functions of a store's content: every rank must have the same. */
+static coc_status compare_data(const coc_trainer *t)
+{
+    const coc_data_settings *d = &t->settings.data;
+
+    COC_TRY(coc_same_content(t->comm, d->train, coc_store_hash(t->store)));
+    if (d->valid[0] == '\0') return COC_OK;
+    return coc_same_content(t->comm, d->valid, coc_store_hash(t->valid_store));
 }
 
 static coc_status device_real(coc_trainer *t, int64_t count, real **out)
@@ -93,6 +104,7 @@ coc_status coc_trainer_create(const coc_settings *settings, coc_comm *comm, cons
     t->steps = settings->train.steps;
     t->pairs = coc_share(batch, comm->size, comm->rank, &t->first);
     COC_TRY_GOTO(status, coc_comm_agree(comm, "opening the data", create_local(t)), fail);
+    COC_TRY_GOTO(status, compare_data(t), fail);
     COC_TRY_GOTO(status, coc_groups_create(comm, batch, group, &t->groups), fail);
     COC_TRY_GOTO(
         status,
