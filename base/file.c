@@ -75,12 +75,25 @@ static void split_path(const char *path, char folder[COC_PATH_BYTES], const char
         snprintf(folder, COC_PATH_BYTES, "%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
+/* The new file takes the place of what has its name: of a file, but never of a device or a pipe
+ * (/dev/stdout is a link to one), which root could replace. */
+static coc_status check_place(const char *path)
+{
+    struct stat s;
+
+    if (lstat(path, &s) != 0 || S_ISREG(s.st_mode)) return COC_OK;
+    if (S_ISDIR(s.st_mode))
+        return COC_FAIL(COC_ERR_IO, "%s: cannot be written: a folder; name a file", path);
+    return COC_FAIL(COC_ERR_IO, "%s: cannot be written: a link, device or pipe; name a file", path);
+}
+
 coc_status coc_new_file_path(const char *path, char temporary[COC_PATH_BYTES])
 {
     char folder[COC_PATH_BYTES], host[64] = "host", leaf[COC_PATH_BYTES];
     const char *name;
     int n;
 
+    COC_TRY(check_place(path));
     split_path(path, folder, &name);
     gethostname(host, sizeof host - 1);
     n = snprintf(leaf, sizeof leaf, ".%s.partial-%s-%ld", name, host, (long)getpid());

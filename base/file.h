@@ -22,6 +22,7 @@ coc_status coc_make_folders(const char *path);
  *     ... write to `temporary` with any library ...
  *     coc_file_publish(temporary, path)       fsync, rename, fsync of the folder
  *
+ * A path that is there and no regular file is refused (COC_ERR_IO).
  * coc_file_discard removes a temporary (also one that does not exist). A crash leaves a
  * ".partial-" file; coc_remove_partials deletes those in a folder that are for `path`. */
 enum { COC_PATH_BYTES = 4096 };
