@@ -35,12 +35,14 @@ static int edit_distance(const char *a, const char *b)
 const char *coc_nearest_word(const char *word, const char *const *words, int count)
 {
     const char *best = NULL;
-    int best_distance = (int)strlen(word) / 2 + 1; /* farther than half of it is no typing error */
+    const int length = (int)strlen(word);
+    int best_distance = (length + 1) / 2; /* farther than half of it is no typing error */
 
     for (int i = 0; i < count; i++) {
         const int distance = edit_distance(word, words[i]);
 
         if (distance > best_distance || (distance == best_distance && best != NULL)) continue;
+        if (distance >= length) continue; /* not one letter in common */
         best = words[i];
         best_distance = distance;
     }

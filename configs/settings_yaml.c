@@ -81,18 +81,26 @@ static coc_status read_key(reading *r, const char *section, const yaml_node_pair
 static coc_status unknown_section(const char *name, const char *where)
 {
     const char *words[16], *nearest;
-    int count;
+    int count, rows;
     const coc_setting_section *sections = coc_setting_sections(&count);
+    const coc_setting *table = coc_setting_table(&rows);
 
     if (strchr(name, '.') != NULL && coc_setting_find(name, strlen(name)) != NULL)
         return COC_FAIL(COC_ERR_SETTING, "%swrite %s as a section with the key below it", where,
                         name);
+    for (int i = 0; i < rows; i++)
+        if (strcmp(coc_setting_leaf(&table[i]), name) == 0)
+            return COC_FAIL(COC_ERR_SETTING, "%s%s belongs below its section: %.*s: {%s: ...}",
+                            where, name, (int)strcspn(table[i].key, "."), table[i].key, name);
     for (int i = 0; i < count && i < 16; i++)
         words[i] = sections[i].name;
     nearest = coc_nearest_word(name, words, count);
-    return COC_FAIL(COC_ERR_SETTING, "%sno section is called '%.80s'; %s%s", where, name,
-                    nearest != NULL ? "did you mean " : "known are data, model, train, eval, comm",
-                    nearest != NULL ? nearest : "");
+    if (nearest == NULL)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "%sno section is called '%.80s'; known are data, model, train, eval, comm",
+                        where, name);
+    return COC_FAIL(COC_ERR_SETTING, "%sno section is called '%.80s'; did you mean %s?", where,
+                    name, nearest);
 }
 
 static coc_status read_section(reading *r, const yaml_node_pair_t *pair)

@@ -23,7 +23,7 @@ static coc_status unknown_backend(const char *name)
         if (known[0] != '\0') strncat(known, ", ", NAMES_BYTES - 1 - strlen(known));
         strncat(known, row->ops->name, NAMES_BYTES - 1 - strlen(known));
     }
-    return COC_FAIL(COC_ERR_SETTING, "model.backend: '%s' is unknown; known: %s", name, known);
+    return COC_FAIL(COC_ERR_SETTING, "backend '%.80s' is unknown; known: %s", name, known);
 }
 
 coc_status coc_backend_create(const char *name, int threads, coc_backend **backend)

@@ -210,10 +210,11 @@ static coc_status take_manifest(const char *path, const json_t *root, coc_manife
 static coc_status no_manifest(const char *store)
 {
     if (!coc_is_folder(store))
-        return COC_FAIL(COC_ERR_IO, "%s: no such store; make one with `cocola preprocess`", store);
+        return COC_FAIL(COC_ERR_IO, "%s: no such store%s; make one with `cocola preprocess`", store,
+                        coc_file_exists(store) ? " (a store is a folder)" : "");
     return COC_FAIL(COC_ERR_INPUT,
-                    "%s: no finished store (there is no manifest.json); run `cocola preprocess` on "
-                    "it again, which finishes it",
+                    "%s: no finished store (there is no manifest.json); name a folder that "
+                    "`cocola preprocess` made; if it was interrupted, run it again to finish",
                     store);
 }
 

@@ -26,6 +26,7 @@ coc_status coc_split_parse(const char *text, coc_split *split)
         *split = known[i].split;
         return COC_OK;
     }
-    return COC_FAIL(COC_ERR_USAGE, "'%s' is no split; known: train, validation (valid, val), test",
+    return COC_FAIL(COC_ERR_USAGE,
+                    "--split: '%.80s' is unknown; known: train, validation (valid, val), test",
                     text);
 }

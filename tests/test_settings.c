@@ -369,11 +369,14 @@ static void the_reference_page_is_current(void)
 static void the_nearest_word_is_found(void)
 {
     static const char *const words[] = {"train", "preprocess", "score", "render"};
+    static const char *const letter = "k";
 
     CHECK(strcmp(coc_nearest_word("trian", words, 4), "train") == 0);
     CHECK(strcmp(coc_nearest_word("prepocess", words, 4), "preprocess") == 0);
     CHECK(strcmp(coc_nearest_word("scores", words, 4), "score") == 0);
     CHECK(coc_nearest_word("zzzzz", words, 4) == NULL);
+    CHECK(coc_nearest_word("word", words, 4) == NULL);
+    CHECK(coc_nearest_word("x", &letter, 1) == NULL);
     CHECK(coc_nearest_word("", words, 4) == NULL);
     CHECK(coc_nearest_word("train", words, 0) == NULL);
 }

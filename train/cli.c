@@ -73,6 +73,8 @@ static void print_page(const coc_cli *cli)
 
         printf("\n%s%s", cli->details, n > 0 && cli->details[n - 1] == '\n' ? "" : "\n");
     }
+    printf("\nexit codes: 0 done, 2 command line or settings, 3 bad input, 4 system, 5 memory or "
+           "device, 6 ranks,\n75 stopped and saved; `cocola help` says more\n");
 }
 
 /* ---- parsing -------------------------------------------------------------------------------- */
@@ -85,20 +87,22 @@ typedef struct {
     bool seen[MAX_OPTIONS];
 } parsing;
 
-static coc_status unknown_option(const parsing *p, const char *name)
+static coc_status unknown_option(const parsing *p, const char *argument)
 {
     const char *words[MAX_OPTIONS + 2], *nearest;
+    char name[81];
     int count = 0;
 
-    for (; count < p->cli->option_count; count++)
-        words[count] = p->cli->options[count].name;
-    words[count++] = "--help";
-    words[count++] = "--version";
-    nearest = strncmp(name, "--", 2) == 0 ? coc_nearest_word(name, words, count) : NULL;
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(argument, "="), argument);
+    for (; count < p->cli->option_count; count++) /* compared without the dashes, all have them */
+        words[count] = p->cli->options[count].name + 2;
+    words[count++] = "help";
+    words[count++] = "version";
+    nearest = coc_nearest_word(name + strspn(name, "-"), words, count);
     if (nearest != NULL)
-        return COC_FAIL(COC_ERR_USAGE, "unknown option '%.80s'; did you mean %s? See %s --help",
+        return COC_FAIL(COC_ERR_USAGE, "unknown option '%s'; did you mean --%s? See %s --help",
                         name, nearest, p->command);
-    return COC_FAIL(COC_ERR_USAGE, "unknown option '%.80s'; see %s --help", name, p->command);
+    return COC_FAIL(COC_ERR_USAGE, "unknown option '%s'; see %s --help", name, p->command);
 }
 
 static coc_status set_int(const coc_option *o, const char *value)
@@ -187,12 +191,10 @@ static coc_status parse_option(parsing *p)
     if (o->kind == COC_OPTION_FLAG && value != NULL)
         return COC_FAIL(COC_ERR_USAGE, "%s takes no value", o->name);
     if (o->kind == COC_OPTION_FLAG) return set_value(o, NULL);
-    if (value == NULL) {
-        if (p->next == p->argc || strncmp(p->argv[p->next], "--", 2) == 0)
-            return COC_FAIL(COC_ERR_USAGE, "%s needs a value: %s %s", o->name, o->name,
-                            o->value_name);
+    if (value == NULL && p->next < p->argc && strncmp(p->argv[p->next], "--", 2) != 0)
         value = p->argv[p->next++];
-    }
+    if (value == NULL || value[0] == '\0')
+        return COC_FAIL(COC_ERR_USAGE, "%s needs a value: %s %s", o->name, o->name, o->value_name);
     return set_value(o, value);
 }
 
@@ -239,8 +241,9 @@ static coc_status check_complete(const parsing *p)
             return COC_FAIL(COC_ERR_USAGE, "%s %s is missing; see %s --help", cli->options[i].name,
                             cli->options[i].value_name, p->command);
     if (cli->words != NULL && cli->words->count < cli->min_words)
-        return COC_FAIL(COC_ERR_USAGE, "%d of %d words are missing; usage: %s",
-                        cli->min_words - cli->words->count, cli->min_words, cli->usage);
+        return COC_FAIL(COC_ERR_USAGE, "%s needs %d more word%s; usage: %s", p->command,
+                        cli->min_words - cli->words->count,
+                        cli->min_words - cli->words->count == 1 ? "" : "s", cli->usage);
     return COC_OK;
 }
 

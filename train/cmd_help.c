@@ -71,6 +71,12 @@ static coc_status help_on(const coc_words *words, bool markdown, bool yaml)
     char option[] = "--help", *arguments[] = {NULL, option, NULL};
     char name[64];
 
+    if ((markdown || yaml) && (topic == NULL || strcmp(topic, "settings") != 0))
+        return COC_FAIL(COC_ERR_USAGE, "%s goes with `cocola help settings` only",
+                        yaml ? "--yaml" : "--markdown");
+    if (words->count > 1 && strcmp(topic, "settings") != 0)
+        return COC_FAIL(COC_ERR_USAGE, "'%.80s' is one word too many; usage: cocola help %.80s",
+                        words->word[1], topic);
     if (topic == NULL) {
         coc_print_overview();
         return COC_OK;

@@ -38,7 +38,7 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
             "  valid and val are read as validation.\n\n"
             "A track with a broken file, or with fewer than two audible stems, is skipped with one "
             "line;\nthe exit code is 0 as long as a track is left, else 3.\n\n"
-            "Example:\n  mpirun -n 2 cocola preprocess --layout folder --in stems --out store\n",
+            "example:\n  mpirun -n 2 cocola preprocess --layout folder --in stems --out store\n",
         .options = options,
         .option_count = sizeof options / sizeof options[0],
     };

@@ -33,7 +33,7 @@ static coc_status parse_arguments(int argc, char **argv, coc_render_settings *se
             "xm, s3m, it, ...).",
         .details = "A song's own bytes decide its split (80/10/10). Run again it finishes what is "
                    "missing.\n\n"
-                   "Example:\n"
+                   "example:\n"
                    "  scripts/songs.sh songs\n"
                    "  cocola render --soundfont songs/timgm6mb-soundfont/usr/share/sounds/sf2/"
                    "TimGM6mb.sf2 --out stems songs\n",

@@ -34,13 +34,15 @@ const coc_command *coc_command_find(const char *name)
 
 coc_status coc_command_unknown(const char *name)
 {
-    const char *names[sizeof commands / sizeof commands[0] + 1];
+    const char *names[sizeof commands / sizeof commands[0] + 3];
     const char *nearest;
     int count = 0;
 
     for (; commands[count].name != NULL; count++)
         names[count] = commands[count].name;
     names[count++] = "settings"; /* a topic of help */
+    names[count++] = "--help";
+    names[count++] = "--version";
     nearest = coc_nearest_word(name, names, count);
     if (nearest != NULL && strcmp(nearest, "settings") == 0) nearest = "help settings";
     if (nearest == NULL)

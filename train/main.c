@@ -2,8 +2,10 @@
  * the process: by a return when all went well or all ranks stopped on a signal, else by
  * coc_comm_abort(), so that all ranks end with one line. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "comm/comm.h"
@@ -27,13 +29,36 @@ static coc_status run(int argc, char **argv)
     return command->run(argc - 1, argv + 1);
 }
 
+/* A closed standard stream would lend its number to the next file that is opened, and what is
+ * printed would go into that file. So its place is taken: what is then written to standard output
+ * fails, what is written to standard error is gone. */
+static void fill_standard_streams(void)
+{
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++)
+        if (fcntl(stream, F_GETFD) == -1)
+            (void)!open("/dev/null", stream == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+/* Results that did not reach their place are no success. */
+static coc_status finish_output(void)
+{
+    const bool lost = ferror(stdout) != 0; /* earlier: why is not known any more */
+
+    if (fflush(stdout) != 0)
+        return COC_FAIL(COC_ERR_IO, "standard output cannot be written: %s", strerror(errno));
+    if (lost)
+        return COC_FAIL(COC_ERR_IO, "standard output cannot be written, part of it is lost; is the "
+                                    "disk full?");
+    return COC_OK;
+}
+
 int main(int argc, char **argv)
 {
-    coc_status status = run(argc, argv);
+    coc_status status;
 
-    /* results that did not reach their place are no success */
-    if (fflush(stdout) != 0 && status == COC_OK)
-        status = COC_FAIL(COC_ERR_IO, "standard output cannot be written: %s", strerror(errno));
+    fill_standard_streams();
+    status = run(argc, argv);
+    if (status == COC_OK) status = finish_output();
     if (status == COC_ERR_STOPPED) coc_log_root("cocola: %s", coc_error_text());
     if (status != COC_OK && status != COC_ERR_STOPPED) coc_comm_abort(status);
     coc_comm_finish();

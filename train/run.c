@@ -144,19 +144,18 @@ static coc_status begin_with(coc_trainer *t, const char *path, start *from)
     return COC_OK;
 }
 
-/* Rank 0: folder and weights. */
+/* Rank 0: weights, then the folder, which a refused run does not leave behind. */
 static coc_status prepare(coc_trainer *t, start *from)
 {
     char path[COC_PATH_BYTES];
     bool found;
 
     *from = (start){.steps = t->settings.train.steps};
-    COC_TRY(coc_path_join(path, t->run, "checkpoints"));
-    COC_TRY(coc_make_folders(path));
     COC_TRY(coc_checkpoint_find_last(t->run, path, &found));
     if (found) return go_on(t, path, from);
-    if (t->settings.train.init[0] == '\0') return COC_OK;
-    return begin_with(t, t->settings.train.init, from);
+    if (t->settings.train.init[0] != '\0') COC_TRY(begin_with(t, t->settings.train.init, from));
+    COC_TRY(coc_path_join(path, t->run, "checkpoints"));
+    return coc_make_folders(path);
 }
 
 static coc_status share_start(coc_trainer *t, start *from)
