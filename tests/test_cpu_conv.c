@@ -59,37 +59,36 @@ static coc_norm make_norm(fixture *f, int which, int channels, bool silu)
                       .silu = silu};
 }
 
-/* options: one bit each for what may be left out. */
-static fixture make(coc_conv s, int64_t n, uint32_t options)
+/* options: one bit each for what may be left out. The fixture points into itself. */
+static void make(fixture *f, coc_conv s, int64_t n, uint32_t options)
 {
     const int64_t in = (int64_t)s.in_h * s.in_w * s.in_c;
     const int64_t out = (int64_t)s.out_h * s.out_w * s.out_c;
-    fixture f = {.s = s, .n = n};
 
+    *f = (fixture){.s = s, .n = n};
     for (int i = 0; i < 8; i++)
-        f.group[i] = i >= n / 2;
-    f.x = numbers(n * in, -1, 1);
-    f.keep = numbers(n * s.in_c, 0, 1);
-    f.w = numbers((int64_t)s.in_c * s.out_c * s.kernel * s.kernel, -1, 1);
-    f.y_raw = numbers(n * out, -1, 1);
-    f.dz_in = numbers(n * out, -1, 1);
-    f.gate_in = numbers(n * s.in_c, 0, 1);
-    f.gate_out = numbers(n * s.out_c, 0, 1);
-    f.pooled = numbers(n * s.out_c, -1, 1);
-    f.clip = numbers(n, 0, 2);
-    f.mean_du = numbers(GROUPS * s.out_c, -0.5f, 0.5f);
-    f.mean_dux = numbers(GROUPS * s.out_c, -0.5f, 0.5f);
-    f.in = make_norm(&f, 0, s.in_c, (options & 1) != 0);
-    f.out = make_norm(&f, 1, s.out_c, (options & 2) != 0);
-    f.dy = (coc_gradient){.x = f.y_raw,
-                          .norm = &f.out,
-                          .dz = options & 4 ? f.dz_in : NULL,
-                          .gate = options & 8 ? f.gate_out : NULL,
-                          .pooled = options & 16 || !(options & 4) ? f.pooled : NULL,
-                          .clip = options & 32 ? f.clip : NULL,
-                          .mean_du = f.mean_du,
-                          .mean_dux = f.mean_dux};
-    return f;
+        f->group[i] = i >= n / 2;
+    f->x = numbers(n * in, -1, 1);
+    f->keep = numbers(n * s.in_c, 0, 1);
+    f->w = numbers((int64_t)s.in_c * s.out_c * s.kernel * s.kernel, -1, 1);
+    f->y_raw = numbers(n * out, -1, 1);
+    f->dz_in = numbers(n * out, -1, 1);
+    f->gate_in = numbers(n * s.in_c, 0, 1);
+    f->gate_out = numbers(n * s.out_c, 0, 1);
+    f->pooled = numbers(n * s.out_c, -1, 1);
+    f->clip = numbers(n, 0, 2);
+    f->mean_du = numbers(GROUPS * s.out_c, -0.5f, 0.5f);
+    f->mean_dux = numbers(GROUPS * s.out_c, -0.5f, 0.5f);
+    f->in = make_norm(f, 0, s.in_c, (options & 1) != 0);
+    f->out = make_norm(f, 1, s.out_c, (options & 2) != 0);
+    f->dy = (coc_gradient){.x = f->y_raw,
+                           .norm = &f->out,
+                           .dz = options & 4 ? f->dz_in : NULL,
+                           .gate = options & 8 ? f->gate_out : NULL,
+                           .pooled = options & 16 || !(options & 4) ? f->pooled : NULL,
+                           .clip = options & 32 ? f->clip : NULL,
+                           .mean_du = f->mean_du,
+                           .mean_dux = f->mean_dux};
 }
 
 static void release(fixture *f)
@@ -277,10 +276,14 @@ static void compare(operation op, coc_conv (*draw)(void), bool many_inputs)
         const int64_t n = clips_for(&s);
         const uint32_t options = below(1024);
         const int64_t terms = (int64_t)s.kernel * s.kernel * (many_inputs ? s.in_c + s.out_c : 1);
-        fixture f = make(s, n, options);
-        results want = run("ref", 1, op, &f, options);
-        results one = run("cpu", 1, op, &f, options), two = run("cpu", 2, op, &f, options);
-        results again = run("cpu", 2, op, &f, options);
+        fixture f;
+        results want, one, two, again;
+
+        make(&f, s, n, options);
+        want = run("ref", 1, op, &f, options);
+        one = run("cpu", 1, op, &f, options);
+        two = run("cpu", 2, op, &f, options);
+        again = run("cpu", 2, op, &f, options);
 
         check_equal(&one, &want, terms, n * s.out_h * s.out_w);
         check_equal(&two, &want, terms, n * s.out_h * s.out_w);
