@@ -394,7 +394,7 @@ static coc_status meet(coc_comm *comm, int first, int last, uint64_t *id)
 
     if (status != COC_OK) return status;
     coc_where_start(NULL, comm->step, r.what);
-    if (root) *id = (uint64_t)(state->first + comm->rank) << 32 | ++made;
+    if (root) *id = (uint64_t)(state->first + comm->rank + 1) << 32 | ++made;
     for (int rank = root ? first + 1 : first; rank <= (root ? last : first); rank++) {
         MPI_Request *handle;
 

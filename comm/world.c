@@ -17,8 +17,8 @@ static struct {
     coc_comm *control; /* over all ranks, for the end of the program */
 } state;
 
-enum { WORLD_ID = 1, CONTROL_ID = 2 }; /* subgroups count from 2^32 or from their first rank, */
-                                       /* see meet() in comm/mpi.c: (rank << 32 | number) */
+/* Ids of communicators over all ranks. Those of subgroups are 2^32 and more: meet(), comm/mpi.c. */
+enum { WORLD_ID = 1, CONTROL_ID = 2 };
 
 /* ---- checks */
 

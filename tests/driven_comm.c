@@ -6,6 +6,8 @@
  *     compute  as run, but from step 3 RANK computes for ever
  *     fail     as run, but in step 3 RANK returns a failure of its own
  *     agree    as fail, but all ranks agree on it first
+ *     apart    in step 3 rank 0 waits in its group of two; a second later all others go on in the
+ *              world, rank 1 of that group too
  *     every    in step 3 every rank returns a failure at the same time
  *
  * Every rank first prints "rank R pid P ready" to standard output. It ends as train/main.c does. */
@@ -18,9 +20,16 @@
 #include "base/log.h"
 #include "comm/comm.h"
 
-static coc_comm *world;
+static coc_comm *world, *pair;
 static const char *scenario;
 static int chosen;
+
+static coc_status go_apart(void)
+{
+    if (world->rank == 0) return coc_barrier(pair, "batch norm");
+    coc_sleep_seconds(1);
+    return COC_OK;
+}
 
 static coc_status go_wrong(void)
 {
@@ -32,6 +41,7 @@ static coc_status go_wrong(void)
         for (;;)
             coc_sleep_seconds(1);
     }
+    if (strcmp(scenario, "apart") == 0) return go_apart();
     if (strcmp(scenario, "agree") == 0)
         return coc_comm_agree(world, "reading",
                               me ? COC_FAIL(COC_ERR_INPUT, "song.wav: 0 samples; remove it")
@@ -60,7 +70,9 @@ static coc_status run(void)
 {
     bool stop = false;
     float sum = 0;
-    coc_status status = COC_OK;
+    const int first = world->rank / 2 * 2, last = first + 1;
+    coc_status status =
+        world->ops->subgroup(world, first, last < world->size ? last : first, &pair);
 
     for (world->step = 1; status == COC_OK && !stop; world->step++)
         status = step(&sum, &stop);
@@ -84,6 +96,7 @@ int main(int argc, char **argv)
         printf("rank %d pid %d ready\n", world->rank, (int)getpid());
         fflush(stdout);
         status = run();
+        coc_comm_destroy(&pair);
         coc_comm_destroy(&world);
     }
     if (status == COC_ERR_STOPPED) coc_log_root("cocola: %s", coc_error_text());

@@ -77,6 +77,16 @@ a_computing_rank_is_named() {
     expect "rank [02] on $host: step 3, collective 'gradient': .*: rank 1 on $host is late: step 3, computing for [0-9]* s after 'embeddings'"
 }
 
+a_rank_that_left_its_group_is_named() {
+    # Collectives are counted a communicator. A member of a group of two goes on in the world, where
+    # more collectives have been started than in the group: who waits in the group names it.
+    start 3 2 apart
+    finish
+    [ "$code" = 6 ] || fail "exit code $code"
+    [ "$took" -lt 8000 ] || fail "took $took ms"
+    expect "rank 0 on $host: step 3, collective 'batch norm': .*: rank 1 on $host is late: step 3, waiting for [0-9]* s in 'gradient'"
+}
+
 a_failing_rank_ends_all() {
     # One rank returns an error while the others wait for it: all end within 5 s with its line, and
     # the exit code is that of its status.
@@ -156,7 +166,8 @@ copies_of_one_rank_are_refused() {
 }
 
 command -v mpirun >/dev/null || exit 77
-for test in a_stopped_rank_is_named a_computing_rank_is_named a_failing_rank_ends_all \
+for test in a_stopped_rank_is_named a_computing_rank_is_named \
+    a_rank_that_left_its_group_is_named a_failing_rank_ends_all \
     an_agreed_failure_is_said_once a_failure_of_all_is_said_once a_killed_rank_ends_all \
     a_signal_stops_all_at_one_step a_second_interrupt_ends_the_process \
     copies_of_one_rank_are_refused; do
