@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 
-/* The one process-wide state besides the last error: who speaks, and the line now on the screen. */
+/* One a process, as standard error is: who speaks, and the line now on the screen. */
 static struct {
     int rank, size;
     bool quiet;
