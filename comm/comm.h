@@ -118,6 +118,5 @@ void coc_shares(int64_t n, int size, int64_t *counts);
 /* SIGTERM, SIGINT and SIGUSR1 set a flag and do nothing else; a second SIGINT ends the process. */
 void coc_stop_install(void);
 bool coc_stop_requested(void);
-void coc_stop_request(void); /* for tests and for a time limit */
 
 #endif

@@ -32,8 +32,3 @@ bool coc_stop_requested(void)
 {
     return requested != 0;
 }
-
-void coc_stop_request(void)
-{
-    requested = 1;
-}
