@@ -46,12 +46,22 @@ coc_status coc_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t
     return comm->ops->wait(comm, &request);
 }
 
+/* Sums of host words, whatever memory the communicator moves. */
+static coc_status sum_words(coc_comm *comm, const char *what, int32_t *words, int64_t count)
+{
+    coc_comm *control = comm->control;
+
+    control->step = comm->step;
+    control->deadline = comm->deadline;
+    return coc_all_reduce(control, what, words, count, COC_INT32);
+}
+
 /* A sum cannot be known before everybody has given his part. */
 coc_status coc_barrier(coc_comm *comm, const char *what)
 {
     int32_t one = 1;
 
-    return coc_all_reduce(comm, what, &one, 1, COC_INT32);
+    return sum_words(comm, what, &one, 1);
 }
 
 coc_status coc_comm_any(coc_comm *comm, const char *what, bool flag, bool *any)
@@ -59,7 +69,7 @@ coc_status coc_comm_any(coc_comm *comm, const char *what, bool flag, bool *any)
     int32_t set = flag;
 
     *any = flag;
-    COC_TRY(coc_all_reduce(comm, what, &set, 1, COC_INT32));
+    COC_TRY(sum_words(comm, what, &set, 1));
     *any = set > 0;
     return COC_OK;
 }
@@ -91,7 +101,7 @@ static coc_status find_speaker(coc_comm *comm, const char *what, coc_status stat
     int32_t failures[2] = {own, told};
 
     *speaker = -1;
-    COC_TRY(coc_all_reduce(comm, what, failures, 2, COC_INT32));
+    COC_TRY(sum_words(comm, what, failures, 2));
     if (failures[0] == 0 && failures[1] == 0) return COC_OK;
     return find_lowest(comm, what, failures[0] > 0 ? own : told, speaker);
 }

@@ -63,9 +63,9 @@ struct coc_comm {
     int rank, size;             /* in this communicator */
     int local_rank, local_size; /* among the ranks on this machine; picks the GPU */
     char host[64];
-    double deadline;  /* seconds */
-    int64_t step;     /* set by the training loop; only for messages */
-    uint64_t started; /* collectives started so far, the progress word of the watchdog */
+    double deadline;   /* seconds */
+    int64_t step;      /* set by the training loop on the world's; only for messages */
+    coc_comm *control; /* the same ranks over host memory; itself where side is COC_HOST */
     void *impl;
 };
 
@@ -91,7 +91,8 @@ bool coc_comm_is_parallel(void);
  * status of COC_ERR_ELSEWHERE prints nothing. */
 void coc_comm_abort(coc_status status) __attribute__((noreturn));
 
-/* Start and wait: the blocking forms. Host or device memory as ops->side says. Collective. */
+/* Start and wait: the blocking forms. Host or device memory as ops->side says; words that live on
+ * the host whatever the backend is are moved over comm->control. Collective. */
 coc_status coc_all_gather(coc_comm *comm, const char *what, const void *send, void *recv,
                           const int64_t *counts, coc_type type);
 coc_status coc_reduce_scatter(coc_comm *comm, const char *what, const void *send, void *recv,
@@ -100,6 +101,7 @@ coc_status coc_all_reduce(coc_comm *comm, const char *what, void *buffer, int64_
                           coc_type type);
 coc_status coc_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t count,
                          coc_type type, int root);
+/* Barrier, agreement and flags are for every side: they go over comm->control. */
 coc_status coc_barrier(coc_comm *comm, const char *what);
 
 /* Where ranks can differ (files, memory, settings) all call this before the next collective: if any

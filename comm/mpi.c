@@ -83,12 +83,11 @@ static coc_status begin(coc_comm *comm, const char *what, coc_request **out)
     while (((const coc_mpi_comm *)top->impl)->parent != NULL)
         top = ((const coc_mpi_comm *)top->impl)->parent; /* the loop sets the step there */
     request->what = what;
-    request->number = ++comm->started;
     request->step = top->step;
     request->handle_count = 0;
     request->all_here = MPI_REQUEST_NULL;
     request->to = NULL;
-    coc_where_start(&state->count, request->step, what);
+    request->number = coc_where_start(&state->count, request->step, what);
     *out = request;
     return COC_OK;
 }
@@ -491,7 +490,7 @@ coc_status coc_mpi_create(MPI_Comm mpi, coc_comm *parent, int first, uint64_t id
     *state = (coc_mpi_comm){.mpi = mpi, .parent = parent, .first = first, .count.id = id};
     comm->ops = &mpi_ops;
     comm->impl = state;
-    comm->started = 0;
+    comm->control = comm;
     MPI_Comm_rank(mpi, &comm->rank);
     MPI_Comm_size(mpi, &comm->size);
     coc_where_add(&state->count);

@@ -6,9 +6,8 @@
 #include "base/memory.h"
 #include "comm/comm.h"
 
-static void copy(coc_comm *comm, void *to, const void *from, int64_t count, coc_type type)
+static void copy(void *to, const void *from, int64_t count, coc_type type)
 {
-    comm->started++;
     if (count > 0 && to != from) memmove(to, from, (size_t)count * coc_type_bytes(type));
 }
 
@@ -16,9 +15,9 @@ static coc_status start_all_gather(coc_comm *comm, const char *what, const void 
                                    const int64_t *counts, coc_type type, coc_stream *stream,
                                    coc_request **request)
 {
-    (void)what, (void)stream;
+    (void)comm, (void)what, (void)stream;
     *request = NULL;
-    copy(comm, recv, send, counts[0], type);
+    copy(recv, send, counts[0], type);
     return COC_OK;
 }
 
@@ -77,6 +76,7 @@ coc_status coc_comm_self(coc_comm **comm)
 {
     COC_TRY(coc_alloc(1, sizeof **comm, comm));
     (*comm)->ops = &self_ops;
+    (*comm)->control = *comm;
     (*comm)->size = (*comm)->local_size = 1;
     gethostname((*comm)->host, sizeof(*comm)->host - 1);
     return COC_OK;

@@ -29,15 +29,18 @@ void coc_where_remove(coc_where_count *count)
     pthread_mutex_unlock(&lock);
 }
 
-void coc_where_start(coc_where_count *count, int64_t step, const char *what)
+uint64_t coc_where_start(coc_where_count *count, int64_t step, const char *what)
 {
+    uint64_t number = 0;
+
     pthread_mutex_lock(&lock);
-    if (count != NULL) count->started++;
+    if (count != NULL) number = ++count->started;
     here.step = step;
     here.waiting = 0;
     snprintf(here.what, sizeof here.what, "%s", what);
     since = coc_clock_seconds();
     pthread_mutex_unlock(&lock);
+    return number;
 }
 
 void coc_where_wait(bool waiting)

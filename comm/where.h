@@ -29,8 +29,9 @@ typedef struct coc_where_count {
 void coc_where_add(coc_where_count *count);
 void coc_where_remove(coc_where_count *count);
 
-/* A collective has been started on the communicator of count; NULL: on none. */
-void coc_where_start(coc_where_count *count, int64_t step, const char *what);
+/* A collective has been started on the communicator of count; returns which of its collectives it
+ * is, from 1. NULL: on none; returns 0. */
+uint64_t coc_where_start(coc_where_count *count, int64_t step, const char *what);
 void coc_where_wait(bool waiting);
 
 void coc_where_get(uint64_t id, coc_where *where);

@@ -284,18 +284,40 @@ static void a_flag_on_one_rank_is_seen_by_all(void)
     }
 }
 
+static void flags_and_agreement_need_no_host_side(void)
+{
+    /* A communicator that moves device memory only has no entry that takes host words: barrier,
+     * flag and agreement go over its control communicator, and carry its step and deadline there.
+     */
+    static const coc_comm_ops device_only = {.name = "device", .side = COC_ACCELERATOR};
+    coc_comm device = *world;
+    bool any = false;
+
+    device.ops = &device_only;
+    device.step = 7;
+    REQUIRE_OK(coc_barrier(&device, "barrier"));
+    CHECK(world->step == 7);
+    REQUIRE_OK(coc_comm_any(&device, "flag", world->rank == world->size - 1, &any));
+    CHECK(any);
+    REQUIRE_OK(coc_comm_agree(&device, "opening", COC_OK));
+    CHECK(coc_comm_agree(&device, "opening", COC_FAIL(COC_ERR_IO, "disk is full")) ==
+          (world->rank == 0 ? COC_ERR_IO : COC_ERR_ELSEWHERE));
+    world->step = 0;
+}
+
 static void progress_is_counted(void)
 {
     /* The watchdog's progress word counts collectives started, not finished. */
-    const uint64_t before = world->started;
+    const coc_where_count *count = &((const coc_mpi_comm *)world->impl)->count;
+    const uint64_t before = count->started;
     coc_request *request;
     int32_t one = 1;
 
     REQUIRE_OK(world->ops->start_all_reduce(world, "one", &one, 1, COC_INT32, NULL, &request));
-    CHECK(world->started == before + 1);
+    CHECK(count->started == before + 1);
     REQUIRE_OK(world->ops->wait(world, &request));
     REQUIRE_OK(coc_barrier(world, "barrier"));
-    CHECK(world->started == before + 2);
+    CHECK(count->started == before + 2);
 }
 
 int main(void)
@@ -315,6 +337,7 @@ int main(void)
     RUN(agreement_keeps_one_message);
     RUN(agreement_passes_over_those_who_were_told);
     RUN(a_flag_on_one_rank_is_seen_by_all);
+    RUN(flags_and_agreement_need_no_host_side);
     RUN(progress_is_counted);
     coc_comm_destroy(&world);
     result = coc_test_result();
