@@ -27,6 +27,7 @@ static const int64_t MAX_FRAMES_PER_BYTE = 8192;
 
 typedef struct {
     const char *path;
+    int descriptor;
     SNDFILE *file;
     SF_INFO info;
     int64_t bytes; /* of the file */
@@ -42,14 +43,12 @@ typedef struct {
 static coc_status look_at_file(reader *r)
 {
     struct stat s;
-    const int file = open(r->path, O_RDONLY | O_NONBLOCK); /* a pipe must not stop us */
 
-    if (file < 0) return COC_FAIL(COC_ERR_IO, "%s: cannot be opened: %s", r->path, strerror(errno));
-    if (fstat(file, &s) != 0 || !S_ISREG(s.st_mode)) {
-        close(file);
+    r->descriptor = open(r->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a pipe must not stop us */
+    if (r->descriptor < 0)
+        return COC_FAIL(COC_ERR_IO, "%s: cannot be opened: %s", r->path, strerror(errno));
+    if (fstat(r->descriptor, &s) != 0 || !S_ISREG(s.st_mode))
         return COC_FAIL(COC_ERR_IO, "%s: not a regular file", r->path);
-    }
-    close(file);
     r->bytes = (int64_t)s.st_size;
     if (r->bytes == 0)
         return COC_FAIL(COC_ERR_INPUT, "%s: the file is empty (0 bytes); fetch it again", r->path);
@@ -116,11 +115,17 @@ static coc_status check_info(const reader *r)
 static coc_status open_sound(reader *r)
 {
     COC_TRY(look_at_file(r));
-    r->file = sf_open(r->path, SFM_READ, &r->info);
+    r->file = sf_open_fd(r->descriptor, SFM_READ, &r->info, SF_FALSE);
     if (r->file == NULL)
         return COC_FAIL(COC_ERR_INPUT, "%s: not a sound file that can be read (%s)", r->path,
                         sf_strerror(NULL));
     return check_info(r);
+}
+
+static void close_sound(reader *r)
+{
+    if (r->file != NULL) sf_close(r->file);
+    if (r->descriptor >= 0) close(r->descriptor);
 }
 
 static int64_t count_at(int64_t frames, int rate, int source_rate)
@@ -227,14 +232,30 @@ static coc_status read_all(reader *r)
     return r->soxr != NULL ? resample(r, NULL, 0) : COC_OK;
 }
 
+static bool is_mp3(const reader *r)
+{
+    return (r->info.format & SF_FORMAT_TYPEMASK) == SF_FORMAT_MPEG;
+}
+
 /* The length in an MP3's header is sometimes an estimate; everywhere else it is exact. */
 static bool is_whole(const reader *r)
 {
     const int64_t missing = r->info.frames - r->frames;
 
-    if ((r->info.format & SF_FORMAT_TYPEMASK) == SF_FORMAT_MPEG)
-        return missing <= 2304 || missing <= r->info.frames / 100;
+    if (is_mp3(r)) return missing <= 2304 || missing <= r->info.frames / 100;
     return missing == 0;
+}
+
+/* libsndfile stops at an MP3's estimated length, with the descriptor behind the last packet read:
+ * then another packet begins there, not a tag. A few hold only the padding of the coder. */
+static bool has_more(const reader *r)
+{
+    enum { PADDING = 3 * 1441 }; /* bytes of the longest packets */
+    const off_t at = lseek(r->descriptor, 0, SEEK_CUR);
+    unsigned char head[2];
+
+    return is_mp3(r) && r->bytes - (int64_t)at > PADDING &&
+           pread(r->descriptor, head, 2, at) == 2 && head[0] == 0xff && head[1] >= 0xe0;
 }
 
 static coc_status finish(reader *r, int rate)
@@ -247,6 +268,11 @@ static coc_status finish(reader *r, int rate)
                         "%s: cut short or broken: %lld of %lld frames can be read; fetch or render "
                         "it again",
                         r->path, (long long)r->frames, (long long)r->info.frames);
+    if (has_more(r))
+        return COC_FAIL(COC_ERR_INPUT,
+                        "%s: holds more than the %lld frames that its header tells of; encode it "
+                        "again, as FLAC",
+                        r->path, (long long)r->info.frames);
     /* the resampler's own count may differ from the rounded one by a sample */
     COC_TRY(coc_grow(&a->samples, &r->capacity, count, sizeof *a->samples));
     for (int64_t t = a->count; t < count; t++)
@@ -260,7 +286,7 @@ static coc_status finish(reader *r, int rate)
 
 coc_status coc_audio_read(const char *path, int rate, coc_audio *audio)
 {
-    reader r = {.path = path, .out = audio};
+    reader r = {.path = path, .descriptor = -1, .out = audio};
     coc_status status;
 
     *audio = (coc_audio){0};
@@ -272,7 +298,7 @@ coc_status coc_audio_read(const char *path, int rate, coc_audio *audio)
     status = finish(&r, rate);
 
 done:
-    if (r.file != NULL) sf_close(r.file);
+    close_sound(&r);
     if (r.soxr != NULL) soxr_delete(r.soxr);
     free(r.in);
     free(r.mono);
@@ -282,11 +308,11 @@ done:
 
 coc_status coc_audio_probe(const char *path, int rate, int64_t *count)
 {
-    reader r = {.path = path};
+    reader r = {.path = path, .descriptor = -1};
     const coc_status status = open_sound(&r);
 
     *count = status == COC_OK ? count_at(r.info.frames, rate, r.info.samplerate) : 0;
-    if (r.file != NULL) sf_close(r.file);
+    close_sound(&r);
     return status;
 }
 

@@ -9,7 +9,8 @@
 typedef struct {
     float *samples; /* [count], full scale 1.0; the owner of the struct frees it */
     int64_t count;
-    int source_rate, source_channels; /* Hz */
+    int source_rate; /* Hz */
+    int source_channels;
     int64_t source_frames;
 } coc_audio;
 
@@ -21,7 +22,7 @@ typedef struct {
  *
  * Not collective; several threads may read at once.
  * Errors: COC_ERR_IO (no such file, no permission), COC_ERR_INPUT (no sound file, empty, cut short,
- * a NaN or infinite sample: names it), COC_ERR_MEMORY. */
+ * an MP3 longer than its header says, a NaN or infinite sample: names it), COC_ERR_MEMORY. */
 coc_status coc_audio_read(const char *path, int rate, coc_audio *audio);
 void coc_audio_free(coc_audio *audio);
 

@@ -206,6 +206,36 @@ static void cut_files_are_refused(void)
     }
 }
 
+/* An MP3 with more packets than its header tells of is refused: it would lose its end. One with a
+ * tag behind its packets is whole. */
+static void longer_mp3_is_refused(void)
+{
+    static float samples[FRAMES];
+    static const char tag[8000] = "APETAGEX";
+    const char *path = path_of("long.mp3");
+    char *bytes, *twice;
+    size_t count;
+    coc_audio audio;
+
+    coc_test_random(samples, FRAMES, 3);
+    if (!coc_test_sound(path, SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III, RATE, 1, FRAMES, samples))
+        return;
+    REQUIRE_OK(coc_file_read(path, 1 << 24, &bytes, &count));
+    twice = malloc(2 * count + sizeof tag);
+    REQUIRE(twice != NULL);
+    memcpy(twice, bytes, count);
+    memcpy(twice + count, tag, sizeof tag);
+    REQUIRE_OK(coc_file_write(path, twice, count + sizeof tag));
+    REQUIRE_OK(coc_audio_read(path, RATE, &audio));
+    CHECK(audio.count == FRAMES);
+    coc_audio_free(&audio);
+    memcpy(twice + count, bytes, count);
+    REQUIRE_OK(coc_file_write(path, twice, 2 * count));
+    check_refused(path, COC_ERR_INPUT, "more than the");
+    free(twice);
+    free(bytes);
+}
+
 /* A damaged frame inside a FLAC file does not pass as silence or as fewer samples. */
 static void damaged_flac_is_refused(void)
 {
@@ -278,6 +308,7 @@ int main(void)
     RUN(lossy_formats_are_read);
     RUN(samples_that_are_no_numbers_are_refused);
     RUN(cut_files_are_refused);
+    RUN(longer_mp3_is_refused);
     RUN(damaged_flac_is_refused);
     RUN(wav_of_unknown_length_is_read);
     RUN(forged_length_is_refused);
