@@ -5,9 +5,6 @@
 
 #include "base/memory.h"
 
-/* Mean square of full scale above which a stem counts as audible in a window: -60 dB. */
-static const double AUDIBLE = 1e-6;
-
 typedef struct {
     int64_t track, first;
 } window_start;
@@ -27,7 +24,7 @@ struct coc_sampler {
 
 static bool audible(const coc_sampler *s, int64_t stem, int64_t first)
 {
-    return coc_store_mean_square(s->store, stem, first, COC_CLIP_SAMPLES) > AUDIBLE;
+    return coc_store_mean_square(s->store, stem, first, COC_CLIP_SAMPLES) > COC_AUDIBLE;
 }
 
 static bool has_pair(const coc_sampler *s, int64_t track, int64_t first)

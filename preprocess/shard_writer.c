@@ -10,9 +10,6 @@
 #include "base/memory.h"
 #include "preprocess/features.h"
 
-/* Mean square over a window of the sampler above which a stem counts as audible: -60 dB. */
-static const double AUDIBLE = 1e-6;
-
 /* Below this peak (-600 dB) a stem is silence; above it a float holds every scale that occurs. */
 static const float SILENCE = 1e-30f;
 
@@ -212,7 +209,7 @@ static bool is_audible(const coc_shard_index *x, int64_t first)
     for (int64_t i = first; i < x->rows[COC_TABLE_LEVELS]; i++) {
         sum += x->level[i];
         if (i - first >= WINDOW) sum -= x->level[i - WINDOW];
-        if (sum > AUDIBLE * WINDOW) return true;
+        if (sum > COC_AUDIBLE * WINDOW) return true;
     }
     return false;
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "preprocess/features.h"
 #include "preprocess/manifest.h"
 #include "preprocess/shard.h"
 
@@ -294,7 +295,7 @@ static coc_status check_block(coc_store *store, int64_t stem, int64_t block)
                         "%s/%s: damaged in track %s, stem %s, at %.1f s: the block does not fit "
                         "its hash; remove the shard and run `cocola preprocess` again",
                         store->path, store->shard[d->shard].file, store->track[s->track].name,
-                        s->name, (double)first / 16000);
+                        s->name, (double)first / COC_SAMPLE_RATE);
     atomic_store_explicit(&d->seen[block], 1, memory_order_relaxed);
     return COC_OK;
 }

@@ -23,6 +23,9 @@ enum {
     COC_STORE_LEVEL_SAMPLES = 1600, /* samples of one mean-square value: 100 ms */
 };
 
+/* Mean square of full scale (-60 dB) above which a stem counts as audible in a clip's window. */
+#define COC_AUDIBLE 1e-6
+
 typedef enum { COC_TRAIN, COC_VALIDATION, COC_TEST, COC_SPLITS } coc_split;
 const char *coc_split_name(coc_split split); /* "train", "validation", "test" */
 /* Also reads "valid" and "val". Errors: COC_ERR_USAGE with the known names. */
