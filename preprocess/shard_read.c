@@ -1,4 +1,5 @@
 /* preprocess/shard_read.c - a shard's index from a file that may be anything. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,19 @@ static coc_status broken(const reader *r, const char *what)
     return COC_FAIL(COC_ERR_INPUT,
                     "%s: %s: the shard is damaged; remove it and run `cocola preprocess` again",
                     r->path, what);
+}
+
+/* After HDF5 has refused: whether that is the system's doing, and so says nothing about the shard.
+ * errno is zero before the call; a damaged file leaves none of these in it. */
+static coc_status system_fault(const char *path)
+{
+    const int error = errno;
+
+    if (error == ENOMEM) return COC_FAIL(COC_ERR_MEMORY, "%s: no memory to read it", path);
+    if (error == EACCES || error == EPERM || error == EMFILE || error == ENFILE || error == EIO ||
+        error == ESTALE)
+        return COC_FAIL(COC_ERR_IO, "%s: cannot be read: %s", path, strerror(error));
+    return COC_OK;
 }
 
 /* ---- attributes ------------------------------------------------------------------------------ */
@@ -122,28 +136,36 @@ static bool fits_kind(const coc_column *c, hid_t type, size_t width)
     return class == H5T_INTEGER && width == sizeof(uint64_t);
 }
 
-static bool read_column(const reader *r, const coc_column *c, coc_column_data *data)
+static coc_status read_values(const reader *r, const coc_column *c, hid_t dataset,
+                              coc_column_data *data)
+{
+    const hid_t memory = coc_column_memory_type(c, data->width);
+    coc_status status = COC_OK;
+    herr_t rc;
+
+    errno = 0;
+    rc = H5Dread(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, data->bytes);
+    if (rc < 0) status = system_fault(r->path);
+    H5Tclose(memory);
+    return rc < 0 && status == COC_OK ? broken(r, c->path) : status;
+}
+
+/* data->bytes is to be freed in any case. */
+static coc_status read_column(const reader *r, const coc_column *c, coc_column_data *data)
 {
     const hid_t dataset = H5Dopen2(r->file, c->path, H5P_DEFAULT);
     const hid_t type = dataset >= 0 ? H5Dget_type(dataset) : H5I_INVALID_HID;
-    bool good = false;
+    coc_status status = COC_OK;
 
-    *data = (coc_column_data){0};
-    if (type >= 0) {
-        data->width = H5Tget_size(type);
-        good = data->width > 0 && fits_kind(c, type, data->width) &&
-               is_plain(r, dataset, data->width, &data->count) &&
-               coc_alloc(data->count, data->width, &data->bytes) == COC_OK;
-        if (good && data->count > 0) {
-            const hid_t memory = coc_column_memory_type(c, data->width);
-
-            good = H5Dread(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, data->bytes) >= 0;
-            H5Tclose(memory);
-        }
-        H5Tclose(type);
-    }
+    *data = (coc_column_data){.width = type >= 0 ? H5Tget_size(type) : 0};
+    if (data->width == 0 || !fits_kind(c, type, data->width) ||
+        !is_plain(r, dataset, data->width, &data->count))
+        status = broken(r, c->path);
+    if (status == COC_OK) status = coc_alloc(data->count, data->width, &data->bytes);
+    if (status == COC_OK && data->count > 0) status = read_values(r, c, dataset, data);
+    if (type >= 0) H5Tclose(type);
     if (dataset >= 0) H5Dclose(dataset);
-    return good;
+    return status;
 }
 
 /* Put a column's values into the rows of its table. */
@@ -172,18 +194,15 @@ static coc_status take_column(reader *r, const coc_column *c, bool first_of_tabl
 {
     coc_shard_index *index = &r->shard->index;
     coc_column_data data;
-    coc_status status = COC_OK;
+    coc_status status = read_column(r, c, &data);
 
-    if (!read_column(r, c, &data)) {
-        free(data.bytes);
-        return broken(r, c->path);
-    }
-    if (first_of_table)
+    if (status == COC_OK && first_of_table)
         status = coc_shard_index_add(index, c->table, data.count);
-    else if (data.count != index->rows[c->table])
+    else if (status == COC_OK && data.count != index->rows[c->table])
         status = broken(r, c->path);
     if (status == COC_OK) status = scatter(r, c, &data);
-    if (c->hashed) r->hashes[r->hashed++] = coc_hash(data.bytes, (size_t)data.count * data.width);
+    if (status == COC_OK && c->hashed)
+        r->hashes[r->hashed++] = coc_hash(data.bytes, (size_t)data.count * data.width);
     free(data.bytes);
     return status;
 }
@@ -290,8 +309,11 @@ coc_status coc_shard_read(const char *path, coc_shard *shard)
         H5Pclose(access);
         return COC_FAIL(COC_ERR_IO, "%s: no such file", path);
     }
+    errno = 0;
     r.file = H5Fopen(path, H5F_ACC_RDONLY, access);
+    status = r.file < 0 ? system_fault(path) : COC_OK;
     H5Pclose(access);
+    if (status != COC_OK) return status;
     if (r.file < 0)
         return COC_FAIL(COC_ERR_INPUT,
                         "%s: no HDF5 file, or cut short (%" PRId64

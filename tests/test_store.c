@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -451,6 +452,27 @@ static void forged_tables_are_refused(void)
     CHECK(strstr(coc_error_text(), "no HDF5 file") != NULL);
 }
 
+/* A shard that the system will not open just now is not called damaged: it stays where it is. */
+static void refusals_of_the_system_are_no_damage(void)
+{
+    struct rlimit limit, none;
+    coc_shard shard;
+    coc_status status;
+
+    REQUIRE(make_store("store_refusal"));
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    none = limit;
+    none.rlim_cur = 0; /* no further file */
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    status = coc_shard_read(shard_path, &shard);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    CHECK(status == COC_ERR_IO);
+    CHECK(strstr(coc_error_text(), "Too many open files") != NULL);
+    CHECK(strstr(coc_error_text(), shard_path) != NULL);
+    REQUIRE_OK(coc_shard_read(shard_path, &shard));
+    coc_shard_free(&shard);
+}
+
 /* A discarded writer, and one without room, leave no file; a failed track can be skipped. */
 static void unfinished_shards_leave_nothing(void)
 {
@@ -489,6 +511,7 @@ int main(void)
     RUN(other_manifests_are_refused);
     RUN(other_shards_are_refused);
     RUN(forged_tables_are_refused);
+    RUN(refusals_of_the_system_are_no_damage);
     RUN(unfinished_shards_leave_nothing);
     return coc_test_result();
 }
