@@ -43,7 +43,8 @@ coc_status coc_lock_take(const char *folder, const char *name, const char *comma
 void coc_lock_release(coc_lock *lock)
 {
     if (!lock->held) return;
-    coc_file_discard(lock->path); /* before it is free: the next holder makes its own */
+    /* before it is free: the next holder makes its own */
+    if (is_current(lock->path, lock->file)) coc_file_discard(lock->path);
     close(lock->file);
     *lock = (coc_lock){.file = -1};
 }

@@ -1,10 +1,8 @@
 #include "preprocess/build.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -28,8 +26,7 @@ typedef struct {
     int64_t *samples; /* [tracks] */
     coc_names stale;  /* rank 0 */
     coc_plan plan;
-    char lock[COC_PATH_BYTES];
-    int lock_file;     /* rank 0; -1: not held */
+    coc_lock lock;     /* held by rank 0; all know its path */
     int64_t own, done; /* tracks of this rank */
     bool left;         /* stopped because another rank did */
 } build;
@@ -76,20 +73,19 @@ static coc_status list_sources(build *b)
 static coc_status find_kept(build *b)
 {
     const coc_store_settings settings = coc_store_settings_of(b->settings->layout->name);
-    coc_status status = COC_OK;
 
-    if (b->comm->rank == 0)
-        status = coc_find_kept(b->settings->in, b->settings->out, &settings, &b->list, b->kept,
-                               &b->stale);
-    COC_TRY(coc_comm_agree(b->comm, "looking for finished shards", status));
-    return coc_broadcast(b->comm, "finished shards", b->kept, b->list.tracks, COC_INT64, 0);
+    return coc_find_kept(b->comm, b->settings->in, b->settings->out, &settings, &b->list, b->kept,
+                         &b->stale);
 }
 
-static bool all_kept(const build *b)
+/* Whether there is something to write or to remove; the same on all ranks. */
+static coc_status is_work_left(const build *b, bool *left)
 {
+    bool missing = b->stale.count > 0;
+
     for (int64_t t = 0; t < b->list.tracks; t++)
-        if (b->kept[t] < 0) return false;
-    return true;
+        missing |= b->kept[t] < 0;
+    return coc_comm_any(b->comm, "shards to make or remove", missing, left);
 }
 
 /* Lengths from the headers; files that cannot be read count nothing, and are said when it is their
@@ -113,66 +109,38 @@ static coc_status measure_tracks(build *b)
 
 /* ---- the folder ------------------------------------------------------------------------------ */
 
-static coc_status take_lock(build *b)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-
-    b->lock_file = open(b->lock, O_RDWR | O_CREAT, 0666);
-    if (b->lock_file < 0)
-        return COC_FAIL(COC_ERR_IO, "%s: cannot be written: %s", b->settings->out, strerror(errno));
-    if (fcntl(b->lock_file, F_SETLK, &lock) != 0 && (errno == EACCES || errno == EAGAIN))
-        return COC_FAIL(COC_ERR_IO,
-                        "%s: another `cocola preprocess` is writing it; wait for it, or name "
-                        "another folder by --out",
-                        b->settings->out);
-    return COC_OK;
-}
-
 /* What killed runs have left, shards that no longer hold, and the manifest, which would name them.
  */
 static coc_status clear_folder(const build *b)
 {
     const char *out = b->settings->out;
     char path[COC_PATH_BYTES];
-    coc_names names;
 
     COC_TRY(coc_path_join(path, out, "manifest.json"));
     coc_file_discard(path);
     for (int64_t i = 0; i < b->stale.count; i++)
         if (coc_path_join(path, out, b->stale.name[i]) == COC_OK) coc_file_discard(path);
-    COC_TRY(coc_list_folder(out, &names));
-    for (int64_t i = 0; i < names.count; i++)
-        if (strstr(names.name[i], ".partial-") != NULL && names.name[i][0] == '.' &&
-            coc_path_join(path, out, names.name[i]) == COC_OK)
-            coc_file_discard(path);
-    coc_names_free(&names);
+    coc_sweep_partials(out);
     return COC_OK;
 }
 
 static coc_status prepare_folder(build *b)
 {
-    coc_status status = coc_path_join(b->lock, b->settings->out, LOCK);
+    coc_status status = coc_path_join(b->lock.path, b->settings->out, LOCK);
 
     if (status == COC_OK && b->comm->rank == 0) {
         status = coc_make_folders(b->settings->out);
-        if (status == COC_OK) status = take_lock(b);
+        if (status == COC_OK)
+            status = coc_lock_take(b->settings->out, LOCK, "cocola preprocess", &b->lock);
         if (status == COC_OK) status = clear_folder(b);
     }
     COC_TRY(coc_comm_agree(b->comm, "preparing the store's folder", status));
-    if (!coc_file_exists(b->lock))
+    if (!coc_file_exists(b->lock.path))
         status = COC_FAIL(COC_ERR_IO,
                           "%s: not the folder that rank 0 sees; the store must lie on a file "
                           "system that all ranks share",
                           b->settings->out);
     return coc_comm_agree(b->comm, "looking at the store's folder", status);
-}
-
-static void release_lock(build *b)
-{
-    if (b->lock_file < 0) return;
-    coc_file_discard(b->lock);
-    close(b->lock_file);
-    b->lock_file = -1;
 }
 
 /* ---- the work -------------------------------------------------------------------------------- */
@@ -187,9 +155,10 @@ static coc_status track_done(void *context)
     if (coc_stop_requested())
         return COC_FAIL(COC_ERR_STOPPED,
                         "stopped by a signal; run the same command again to go on");
-    if (coc_file_exists(b->lock)) return COC_OK;
+    if (coc_file_exists(b->lock.path)) return COC_OK;
     b->left = true;
-    return COC_FAIL(COC_ERR_IO, "%s was removed while the store was written; run again", b->lock);
+    return COC_FAIL(COC_ERR_IO, "%s was removed while the store was written; run again",
+                    b->lock.path);
 }
 
 static coc_status write_shards(build *b)
@@ -203,18 +172,18 @@ static coc_status write_shards(build *b)
         if (b->plan.shard[i].rank == b->comm->rank)
             status = coc_build_shard(b->settings, &b->list, &b->plan.shard[i], track_done, b);
     coc_progress_end();
-    if (status != COC_OK) coc_file_discard(b->lock);
+    if (status != COC_OK) coc_file_discard(b->lock.path);
     return status;
 }
 
 /* All ranks leave together. Those that stopped because another did have nothing to say. */
 static coc_status meet(build *b, coc_status status, double seconds)
 {
-    const double deadline = b->comm->deadline;
+    const double deadline = b->comm->deadline, share = coc_plan_patience(&b->plan, b->comm->size);
     bool stopped, left;
 
-    /* shares are even by length, but disks and cores differ: who needs thrice as long hangs */
-    if (b->comm->deadline < 2 * seconds) b->comm->deadline = 2 * seconds;
+    /* a rank may have no share: its own time then says nothing */
+    b->comm->deadline = fmax(deadline, fmax(share, COC_PATIENCE * seconds));
     COC_TRY(coc_comm_any(b->comm, "end of the work", status == COC_ERR_STOPPED, &stopped));
     b->comm->deadline = deadline;
     COC_TRY(coc_comm_agree(b->comm, "writing shards",
@@ -325,10 +294,12 @@ static coc_status make_missing(build *b)
 static coc_status run(build *b)
 {
     coc_status status = COC_OK;
+    bool left;
 
     COC_TRY(list_sources(b));
     COC_TRY(find_kept(b));
-    if (!all_kept(b)) COC_TRY(make_missing(b));
+    COC_TRY(is_work_left(b, &left));
+    if (left) COC_TRY(make_missing(b));
     if (b->comm->rank == 0) status = finish_store(b);
     return coc_comm_agree(b->comm, "writing the manifest", status);
 }
@@ -336,13 +307,13 @@ static coc_status run(build *b)
 coc_status coc_build_store(coc_comm *comm, const coc_build_settings *settings,
                            coc_build_result *result)
 {
-    build b = {.comm = comm, .settings = settings, .result = result, .lock_file = -1};
+    build b = {.comm = comm, .settings = settings, .result = result};
     coc_status status;
 
     *result = (coc_build_result){0};
     coc_stop_install();
     status = run(&b);
-    release_lock(&b);
+    coc_lock_release(&b.lock);
     result->made = b.plan.shards;
     result->kept = result->manifest.shards - result->made;
     coc_source_list_free(&b.list);

@@ -25,7 +25,8 @@ typedef struct {
     int64_t kept, made;    /* shards from earlier runs, and of this one */
 } coc_build_result;
 
-/* Collective. Says skipped tracks and progress by the log. Errors: COC_ERR_IO, COC_ERR_INPUT
+/* Collective. Says skipped tracks and progress by the log. Errors: COC_ERR_IO, COC_ERR_SETTING
+ * (a store of another layout or resampler stands in `out`; it stays as it is), COC_ERR_INPUT
  * (nothing to read, another data set's store, no track left), COC_ERR_STOPPED (a signal; finished
  * shards stay), COC_ERR_MEMORY, COC_ERR_RANKS. A failure on one rank stops all within a track. */
 coc_status coc_build_store(coc_comm *comm, const coc_build_settings *settings,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "preprocess/features.h"
 
 /* Bounds of a shard, samples: 32 MiB and 1 GiB of PCM. Small data sets get smaller shards, so that
  * ranks share the work evenly. */
@@ -115,4 +116,18 @@ fail:
     free(plan->shard);
     *plan = (coc_plan){0};
     return status;
+}
+
+double coc_plan_patience(const coc_plan *plan, int ranks)
+{
+    int64_t longest = 0;
+
+    for (int rank = 0; rank < ranks; rank++) {
+        int64_t share = 0;
+
+        for (int64_t i = 0; i < plan->shards; i++)
+            if (plan->shard[i].rank == rank) share += plan->shard[i].samples;
+        if (share > longest) longest = share;
+    }
+    return (double)longest / COC_SAMPLE_RATE / 10;
 }

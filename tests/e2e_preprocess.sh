@@ -57,6 +57,23 @@ cp -r "broken/train/Good & bad 0" "broken/train/Added"
 expect 0 run --layout folder --in broken --out store1 --shard-mb 1
 grep -q "shards   1 made" out || fail "an added track made other than one shard"
 
+rm -r broken/train/Added
+expect 0 ranks 2 --layout folder --in broken --out store1 --shard-mb 1
+grep -q "shards   0 made" out || fail "a removed track made shards"
+grep -q "train 4, validation 1, test 2" out || fail "a removed track is still in the store"
+expect 0 run --layout folder --in broken --out store1 --shard-mb 1
+! grep -q "Added" err || fail "a removed track is said again"
+head -c 5000 store1/shard-00000.h5 >store1/shard-00099.h5
+expect 0 ranks 2 --layout folder --in broken --out store1 --shard-mb 1
+[ ! -e store1/shard-00099.h5 ] || fail "a damaged shard too many stays"
+
+echo "another layout is refused, and the store stays as it is"
+cp -a store1 before
+mkdir -p broken/train/Track01/stems && cp "broken/train/Good & bad 0"/stem*0.wav broken/train/Track01/stems/S01.flac
+expect 2 ranks 2 --layout slakh2100 --in broken --out store1
+grep -q "layout folder.*layout slakh2100" err || fail "the layouts are not named"
+diff -r store1 before || fail "a store of another layout was touched"
+
 echo "a lost shard is made again, a damaged one too"
 rm -r broken && cp -a original broken
 rm store2/shard-00001.h5

@@ -123,6 +123,40 @@ static void sizes_fit_the_data_set(void)
     }
 }
 
+/* A rank without a share waits as long as the longest share may take, not for a time of its own:
+ * three shards of 600 s of audio on two ranks, the longer share at ten times real time. */
+static void patience_follows_the_longest_share(void)
+{
+    const int64_t kept[3] = {-1, -1, -1}, lengths[3] = {9600000, 9600000, 9600000};
+    coc_plan plan;
+
+    REQUIRE_OK(coc_plan_make(kept, lengths, 3, 9600000, 2, &plan));
+    CHECK(plan.shards == 3);
+    CHECK_NEAR(coc_plan_patience(&plan, 2), 120, 1e-9);
+    plan.shards = 1; /* rank 1 has none */
+    CHECK_NEAR(coc_plan_patience(&plan, 2), 60, 1e-9);
+    free(plan.shard);
+}
+
+/* What cannot be read under a shard's name is neither stale nor kept: the failure goes up. */
+static void unreadable_shards_are_not_stale(void)
+{
+    const coc_store_settings settings = coc_store_settings_of("folder");
+    const char *store = coc_test_folder("plan_unreadable");
+    char path[COC_PATH_BYTES];
+    int64_t kept[1];
+    coc_source_list list = {0};
+    coc_names stale;
+    coc_comm *comm;
+
+    REQUIRE_OK(coc_comm_self(&comm));
+    REQUIRE_OK(coc_path_join(path, store, "shard-00000.h5"));
+    REQUIRE_OK(coc_make_folders(path));
+    CHECK(coc_find_kept(comm, ".", store, &settings, &list, kept, &stale) == COC_ERR_IO);
+    CHECK(stale.count == 0);
+    coc_comm_destroy(&comm);
+}
+
 int main(void)
 {
     fill();
@@ -131,5 +165,7 @@ int main(void)
     RUN(interrupted_runs_are_finished_alike);
     RUN(additions_get_free_numbers);
     RUN(sizes_fit_the_data_set);
+    RUN(patience_follows_the_longest_share);
+    RUN(unreadable_shards_are_not_stale);
     return coc_test_result();
 }
