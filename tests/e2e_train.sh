@@ -65,14 +65,18 @@ again=$!
 
 # ---- stopped, killed -----------------------------------------------------------------------------
 start_until stopped 4
+refused 4 "$COCOLA" train --config small.yaml --out stopped # two jobs in one folder
+says "another .cocola train. works in it" refused.txt
 kill -TERM "$(children | head -n 1)" # one rank is told; all must end at the same step
 code_of $pid
 [ $code -eq 75 ] || { cat stopped.txt >&2; fail "a stopped run ends with exit code 75"; }
 says "start the same command again" stopped.txt
 cp -r stopped stopped3
+touch stopped/checkpoints/.best-00000004.h5.partial-here-1 stopped/.config.yaml.partial-here-1
 train 2 stopped 2>resumed.txt
 says "going on from stopped/checkpoints/last.h5" resumed.txt
 same whole stopped
+[ -z "$(find stopped -name '.*.partial-*')" ] || fail "what a killed run left is swept"
 
 start_until killed 5
 kill -9 $(children)

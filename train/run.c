@@ -144,18 +144,35 @@ static coc_status begin_with(coc_trainer *t, const char *path, start *from)
     return COC_OK;
 }
 
-/* Rank 0: weights, then the folder, which a refused run does not leave behind. */
-static coc_status prepare(coc_trainer *t, start *from)
+/* Rank 0: nobody else works in the folder from here on, and what killed jobs left goes. */
+static coc_status take_folder(coc_run *run)
 {
+    const char *folder = run->trainer->run;
+    char path[COC_PATH_BYTES];
+
+    COC_TRY(coc_path_join(path, folder, "checkpoints"));
+    COC_TRY(coc_lock_take(folder, ".train.lock", "cocola train", &run->lock));
+    coc_sweep_partials(folder);
+    coc_sweep_partials(path);
+    return COC_OK;
+}
+
+/* Rank 0: weights, then the folder, which a refused run does not leave behind. */
+static coc_status prepare(coc_run *run, start *from)
+{
+    coc_trainer *t = run->trainer;
+    const bool there = coc_is_folder(t->run);
     char path[COC_PATH_BYTES];
     bool found;
 
     *from = (start){.steps = t->settings.train.steps};
+    if (there) COC_TRY(take_folder(run));
     COC_TRY(coc_checkpoint_find_last(t->run, path, &found));
     if (found) return go_on(t, path, from);
     if (t->settings.train.init[0] != '\0') COC_TRY(begin_with(t, t->settings.train.init, from));
     COC_TRY(coc_path_join(path, t->run, "checkpoints"));
-    return coc_make_folders(path);
+    COC_TRY(coc_make_folders(path));
+    return there ? COC_OK : take_folder(run);
 }
 
 static coc_status share_start(coc_trainer *t, start *from)
@@ -184,8 +201,6 @@ static coc_status open_files(coc_run *run)
     if (run->settings == NULL) return COC_FAIL(COC_ERR_MEMORY, "no memory for the settings");
     COC_TRY(coc_path_join(path, t->run, "config.yaml"));
     COC_TRY(coc_file_write(path, run->settings, strlen(run->settings)));
-    COC_TRY(coc_path_join(path, t->run, "checkpoints/last.h5"));
-    coc_remove_partials(path);
     COC_TRY(coc_best_open(t->run, t->settings.train.keep, &run->best));
     return coc_runlog_open(t->run, t->step, &run->log);
 }
@@ -197,7 +212,7 @@ coc_status coc_run_open(coc_trainer *t, coc_run *run)
     coc_status status;
 
     *run = (coc_run){.trainer = t};
-    status = root ? prepare(t, &from) : COC_OK;
+    status = root ? prepare(run, &from) : COC_OK;
     COC_TRY(coc_comm_agree(t->comm, "opening the run", status));
     COC_TRY(share_start(t, &from));
     status = coc_alloc(t->params->runnings, sizeof *run->own_running, &run->own_running);
@@ -208,6 +223,7 @@ coc_status coc_run_open(coc_trainer *t, coc_run *run)
 void coc_run_close(coc_run *run)
 {
     coc_runlog_close(&run->log);
+    coc_lock_release(&run->lock);
     coc_best_free(&run->best);
     free(run->settings);
     free(run->own_running);

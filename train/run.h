@@ -4,7 +4,8 @@
  *     RUN/log.jsonl        docs/logs.md
  *     RUN/checkpoints/     docs/checkpoint.md
  *
- * Only rank 0 touches the folder; the others get what they need by broadcasts.
+ * Only rank 0 touches the folder, and no other job while it does; the other ranks get what they
+ * need by broadcasts.
  */
 #ifndef COC_TRAIN_RUN_H
 #define COC_TRAIN_RUN_H
@@ -16,6 +17,7 @@
 typedef struct {
     coc_trainer *trainer; /* borrowed */
     coc_runlog *log;      /* rank 0; else NULL */
+    coc_lock lock;        /* of the folder; rank 0 */
     coc_best_list best;   /* rank 0 */
     char *settings;       /* YAML, rank 0 */
     bool measured;        /* params->running holds re-estimated statistics now */
@@ -26,7 +28,8 @@ typedef struct {
 /* Make the folder, or go on from the newest checkpoint in it: weights, moments, statistics, step
  * and length of the run come from there, on every rank. Refuses one of other settings (key by key)
  * or of another training store. A new run takes the weights of train.init. Collective. Errors:
- * COC_ERR_SETTING, COC_ERR_INPUT, COC_ERR_IO. */
+ * COC_ERR_SETTING, COC_ERR_INPUT, COC_ERR_IO (also where another job trains in the folder). The
+ * caller closes it, also after a failure. */
 coc_status coc_run_open(coc_trainer *trainer, coc_run *run);
 void coc_run_close(coc_run *run); /* takes one that is closed, or zero */
 
