@@ -326,32 +326,45 @@ static void break_file(const char *folder, const char *name)
         coc_test_fail(__FILE__, __LINE__, "%s", coc_error_text());
 }
 
+static coc_best_list list;
+static coc_last last;
+
+static coc_status open_folder(const char *run, int64_t keep)
+{
+    coc_best_free(&list);
+    coc_last_free(&last);
+    return coc_checkpoint_folder_open(run, keep, &list, &last);
+}
+
+/* name: of the checkpoint that must be found, or NULL */
+static void check_last(const char *run, const char *name)
+{
+    REQUIRE_OK(open_folder(run, 5));
+    REQUIRE(last.found == (name != NULL));
+    if (name != NULL) CHECK(strstr(last.path, name) != NULL && last.info.settings != NULL);
+}
+
 /* The newest whole checkpoint is found, whatever its name; broken ones are passed over; when all
  * are broken the folder is refused, since a run that began anew would write over it. */
 static void test_find_last(void)
 {
-    char run[256], folder[300], path[COC_PATH_BYTES];
-    bool found;
+    char run[256], folder[300];
 
     snprintf(run, sizeof run, "%s", coc_test_folder("checkpoint"));
-    REQUIRE_OK(coc_checkpoint_find_last(run, path, &found));
-    CHECK(!found);
+    check_last(run, NULL);
     snprintf(folder, sizeof folder, "%s/checkpoints", run);
     REQUIRE_OK(coc_make_folders(folder));
-    REQUIRE_OK(coc_checkpoint_find_last(run, path, &found));
-    CHECK(!found);
+    check_last(run, NULL);
 
     put_step(folder, "last.h5", 300, NAN);
     put_step(folder, "best-00000200.h5", 200, 1.0);
     put_step(folder, "best-00000400.h5", 400, 2.0);
-    REQUIRE_OK(coc_checkpoint_find_last(run, path, &found));
-    CHECK(found && strstr(path, "best-00000400.h5") != NULL);
+    check_last(run, "best-00000400.h5");
     break_file(folder, "best-00000400.h5");
-    REQUIRE_OK(coc_checkpoint_find_last(run, path, &found));
-    CHECK(found && strstr(path, "last.h5") != NULL);
+    check_last(run, "last.h5");
     break_file(folder, "last.h5");
     break_file(folder, "best-00000200.h5");
-    CHECK(coc_checkpoint_find_last(run, path, &found) == COC_ERR_INPUT);
+    CHECK(open_folder(run, 5) == COC_ERR_INPUT);
 }
 
 static bool exists(const char *folder, const char *name)
@@ -366,7 +379,6 @@ static bool exists(const char *folder, const char *name)
 static void test_best(void)
 {
     char run[256], folder[300];
-    coc_best_list list;
 
     snprintf(run, sizeof run, "%s", coc_test_folder("checkpoint"));
     snprintf(folder, sizeof folder, "%s/checkpoints", run);
@@ -374,7 +386,7 @@ static void test_best(void)
     put_step(folder, "last.h5", 300, 0.1); /* not one of the best: it has its own name */
     put_step(folder, "best-00000100.h5", 100, 3.0);
     put_step(folder, "best-00000200.h5", 200, 2.0);
-    REQUIRE_OK(coc_best_open(run, 2, &list));
+    REQUIRE_OK(open_folder(run, 2));
     CHECK(list.count == 2 && list.best[0].step == 200 && list.best[1].step == 100);
     CHECK(!coc_best_wants(&list, 3.0));
     CHECK(!coc_best_wants(&list, NAN));
@@ -384,11 +396,11 @@ static void test_best(void)
     CHECK(list.count == 2 && list.best[0].step == 200 && list.best[1].step == 300);
     CHECK(!exists(folder, "best-00000100.h5"));
     CHECK(exists(folder, "best-00000200.h5") && exists(folder, "best-00000300.h5"));
-    coc_best_free(&list);
 
-    REQUIRE_OK(coc_best_open(run, 0, &list));
+    REQUIRE_OK(open_folder(run, 0));
     CHECK(!coc_best_wants(&list, 0.0));
     coc_best_free(&list);
+    coc_last_free(&last);
 }
 
 int main(void)

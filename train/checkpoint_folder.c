@@ -10,89 +10,11 @@
 #include "base/log.h"
 #include "base/memory.h"
 
-/* Calls `each` with every checkpoint in RUN/checkpoints that is whole; warns of the others. */
-typedef coc_status (*visit)(void *context, const char *path, const char *name,
-                            const coc_checkpoint_info *info);
-
 static bool is_checkpoint_name(const char *name)
 {
     const size_t length = strlen(name);
 
     return name[0] != '.' && length > 3 && strcmp(name + length - 3, ".h5") == 0;
-}
-
-static coc_status visit_one(const char *path, const char *name, visit each, void *context,
-                            int64_t *broken)
-{
-    coc_checkpoint_info info;
-    coc_status status = coc_checkpoint_read_info(path, &info);
-
-    if (status == COC_ERR_INPUT || status == COC_ERR_IO) {
-        coc_log_warn("%s; it is passed over", coc_error_text());
-        (*broken)++;
-        status = COC_OK;
-    } else if (status == COC_OK) {
-        status = each(context, path, name, &info);
-    }
-    coc_checkpoint_info_free(&info);
-    return status;
-}
-
-static coc_status visit_all(const char *folder, visit each, void *context, int64_t *broken)
-{
-    coc_status status = COC_OK;
-    char path[COC_PATH_BYTES];
-    coc_names names;
-
-    *broken = 0;
-    COC_TRY(coc_list_folder(folder, &names));
-    for (int64_t i = 0; i < names.count && status == COC_OK; i++) {
-        if (!is_checkpoint_name(names.name[i])) continue;
-        status = coc_path_join(path, folder, names.name[i]);
-        if (status == COC_OK) status = visit_one(path, names.name[i], each, context, broken);
-    }
-    coc_names_free(&names);
-    return status;
-}
-
-/* ---- the newest one ------------------------------------------------------------------------- */
-
-typedef struct {
-    char *path; /* [COC_PATH_BYTES] */
-    int64_t step;
-    bool found;
-} newest;
-
-static coc_status compare_newest(void *context, const char *path, const char *name,
-                                 const coc_checkpoint_info *info)
-{
-    newest *n = context;
-
-    (void)name;
-    if (!info->has_optimizer) return COC_OK;
-    if (n->found && info->step < n->step) return COC_OK; /* of equal ones, last.h5 comes last */
-    n->found = true;
-    n->step = info->step;
-    snprintf(n->path, COC_PATH_BYTES, "%s", path);
-    return COC_OK;
-}
-
-coc_status coc_checkpoint_find_last(const char *run, char path[COC_PATH_BYTES], bool *found)
-{
-    newest n = {.path = path};
-    char folder[COC_PATH_BYTES];
-    int64_t broken;
-
-    *found = false;
-    COC_TRY(coc_path_join(folder, run, "checkpoints"));
-    if (!coc_is_folder(folder)) return COC_OK;
-    COC_TRY(visit_all(folder, compare_newest, &n, &broken));
-    *found = n.found;
-    if (n.found || broken == 0) return COC_OK;
-    return COC_FAIL(COC_ERR_INPUT,
-                    "%s: holds broken checkpoints and no whole one; move them away to begin anew, "
-                    "or use another --out",
-                    folder);
 }
 
 /* ---- the best ones -------------------------------------------------------------------------- */
@@ -112,24 +34,77 @@ static coc_status insert(coc_best_list *list, coc_best one)
     return COC_OK;
 }
 
-static coc_status take_up(void *context, const char *path, const char *name,
-                          const coc_checkpoint_info *info)
+/* ---- looking through the folder ------------------------------------------------------------ */
+
+static coc_status take_as_best(coc_best_list *list, const char *name,
+                               const coc_checkpoint_info *info)
 {
     char expected[64];
 
-    (void)path;
     snprintf(expected, sizeof expected, "best-%08" PRId64 ".h5", info->step);
     if (strcmp(name, expected) != 0 || !isfinite(info->valid_loss)) return COC_OK;
-    return insert(context, (coc_best){info->step, info->valid_loss});
+    return insert(list, (coc_best){info->step, info->valid_loss});
 }
 
-coc_status coc_best_open(const char *run, int64_t keep, coc_best_list *list)
+/* Takes over the description of a newer one. */
+static void take_as_last(coc_last *last, const char *path, coc_checkpoint_info *info)
 {
-    int64_t broken;
+    if (!info->has_optimizer) return;
+    if (last->found && info->step < last->info.step) return; /* of equals, last.h5 comes last */
+    coc_last_free(last);
+    last->found = true;
+    last->info = *info;
+    info->settings = NULL;
+    snprintf(last->path, sizeof last->path, "%s", path);
+}
+
+static coc_status take_one(const char *name, coc_best_list *list, coc_last *last, int64_t *broken)
+{
+    char path[COC_PATH_BYTES];
+    coc_checkpoint_info info = {0};
+    coc_status status;
+
+    COC_TRY(coc_path_join(path, list->folder, name));
+    status = coc_checkpoint_read_info(path, &info);
+    if (status == COC_ERR_INPUT || status == COC_ERR_IO) {
+        coc_log_warn("%s; it is passed over", coc_error_text());
+        (*broken)++;
+        status = COC_OK;
+    } else if (status == COC_OK) {
+        status = take_as_best(list, name, &info);
+        take_as_last(last, path, &info);
+    }
+    coc_checkpoint_info_free(&info);
+    return status;
+}
+
+coc_status coc_checkpoint_folder_open(const char *run, int64_t keep, coc_best_list *list,
+                                      coc_last *last)
+{
+    int64_t broken = 0;
+    coc_status status = COC_OK;
+    coc_names names;
 
     *list = (coc_best_list){.keep = keep};
+    *last = (coc_last){0};
     COC_TRY(coc_path_join(list->folder, run, "checkpoints"));
-    return visit_all(list->folder, take_up, list, &broken);
+    if (!coc_is_folder(list->folder)) return COC_OK;
+    COC_TRY(coc_list_folder(list->folder, &names));
+    for (int64_t i = 0; i < names.count && status == COC_OK; i++)
+        if (is_checkpoint_name(names.name[i]))
+            status = take_one(names.name[i], list, last, &broken);
+    coc_names_free(&names);
+    if (status != COC_OK || last->found || broken == 0) return status;
+    return COC_FAIL(COC_ERR_INPUT,
+                    "%s: holds broken checkpoints and no whole one; move them away to begin anew, "
+                    "or use another --out",
+                    list->folder);
+}
+
+void coc_last_free(coc_last *last)
+{
+    coc_checkpoint_info_free(&last->info);
+    *last = (coc_last){0};
 }
 
 void coc_best_free(coc_best_list *list)

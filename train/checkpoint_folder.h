@@ -7,11 +7,6 @@
 #include "base/file.h"
 #include "train/checkpoint.h"
 
-/* The valid checkpoint of the highest step from which a run can go on; *found false when the folder
- * has none. Broken ones are warned of and passed over. Errors: COC_ERR_INPUT when there are
- * checkpoints, but no valid one. */
-coc_status coc_checkpoint_find_last(const char *run, char path[COC_PATH_BYTES], bool *found);
-
 typedef struct {
     int64_t step;
     double loss;
@@ -23,9 +18,21 @@ typedef struct {
     coc_best *best; /* [count], lowest loss first; of equal ones the earlier step */
 } coc_best_list;
 
-/* Look through the folder, which must exist. Errors: COC_ERR_IO, COC_ERR_MEMORY. */
-coc_status coc_best_open(const char *run, int64_t keep, coc_best_list *list);
+/* The valid checkpoint of the highest step from which a run can go on. */
+typedef struct {
+    bool found;
+    char path[COC_PATH_BYTES];
+    coc_checkpoint_info info;
+} coc_last;
+
+/* Look through the folder once: every file is read and checked. Broken ones are warned of and
+ * passed over; a folder that is not there holds nothing. The caller frees both, also after a
+ * failure. Errors: COC_ERR_INPUT when there are checkpoints, but none to go on from because of
+ * broken ones; COC_ERR_IO, COC_ERR_MEMORY. */
+coc_status coc_checkpoint_folder_open(const char *run, int64_t keep, coc_best_list *list,
+                                      coc_last *last);
 void coc_best_free(coc_best_list *list);
+void coc_last_free(coc_last *last);
 
 /* Whether a model of that validation loss belongs to the best. */
 bool coc_best_wants(const coc_best_list *list, double loss);

@@ -72,25 +72,21 @@ static coc_status check_store(const char *path, const coc_trainer *t,
                     path, t->settings.data.train);
 }
 
-static coc_status go_on(coc_trainer *t, const char *path, start *from)
+static coc_status go_on(coc_trainer *t, const coc_last *last, start *from)
 {
+    const coc_checkpoint_info *info = &last->info;
     coc_settings there;
-    coc_checkpoint_info info;
-    coc_status status;
 
-    COC_TRY_GOTO(status, coc_checkpoint_read_info(path, &info), end);
-    COC_TRY_GOTO(status, compare_settings(path, &info, &t->settings, &there), end);
-    COC_TRY_GOTO(status, check_store(path, t, &info), end);
-    COC_TRY_GOTO(status, coc_checkpoint_read(path, t->params, true), end);
-    *from = (start){.step = info.step,
-                    .steps = length_of(&info, &there, &t->settings),
+    COC_TRY(compare_settings(last->path, info, &t->settings, &there));
+    COC_TRY(check_store(last->path, t, info));
+    COC_TRY(coc_checkpoint_read(last->path, t->params, true));
+    *from = (start){.step = info->step,
+                    .steps = length_of(info, &there, &t->settings),
                     .batches = t->params->batches,
                     .loaded = true};
-    coc_log_root("going on from %s, step %lld%s", path, (long long)info.step,
-                 info.ranks != t->comm->size ? ", on another number of ranks" : "");
-end:
-    coc_checkpoint_info_free(&info);
-    return status;
+    coc_log_root("going on from %s, step %lld%s", last->path, (long long)info->step,
+                 info->ranks != t->comm->size ? ", on another number of ranks" : "");
+    return COC_OK;
 }
 
 /* ---- beginning ------------------------------------------------------------------------------ */
@@ -157,19 +153,32 @@ static coc_status take_folder(coc_run *run)
     return COC_OK;
 }
 
+/* Weights from where they are to come from. */
+static coc_status load_weights(coc_run *run, start *from)
+{
+    coc_trainer *t = run->trainer;
+    coc_last last;
+    coc_status status;
+
+    status = coc_checkpoint_folder_open(t->run, t->settings.train.keep, &run->best, &last);
+    if (status == COC_OK && last.found)
+        status = go_on(t, &last, from);
+    else if (status == COC_OK && t->settings.train.init[0] != '\0')
+        status = begin_with(t, t->settings.train.init, from);
+    coc_last_free(&last);
+    return status;
+}
+
 /* Rank 0: weights, then the folder, which a refused run does not leave behind. */
 static coc_status prepare(coc_run *run, start *from)
 {
     coc_trainer *t = run->trainer;
     const bool there = coc_is_folder(t->run);
     char path[COC_PATH_BYTES];
-    bool found;
 
     *from = (start){.steps = t->settings.train.steps};
     if (there) COC_TRY(take_folder(run));
-    COC_TRY(coc_checkpoint_find_last(t->run, path, &found));
-    if (found) return go_on(t, path, from);
-    if (t->settings.train.init[0] != '\0') COC_TRY(begin_with(t, t->settings.train.init, from));
+    COC_TRY(load_weights(run, from));
     COC_TRY(coc_path_join(path, t->run, "checkpoints"));
     COC_TRY(coc_make_folders(path));
     return there ? COC_OK : take_folder(run);
@@ -201,7 +210,6 @@ static coc_status open_files(coc_run *run)
     if (run->settings == NULL) return COC_FAIL(COC_ERR_MEMORY, "no memory for the settings");
     COC_TRY(coc_path_join(path, t->run, "config.yaml"));
     COC_TRY(coc_file_write(path, run->settings, strlen(run->settings)));
-    COC_TRY(coc_best_open(t->run, t->settings.train.keep, &run->best));
     return coc_runlog_open(t->run, t->step, &run->log);
 }
 
