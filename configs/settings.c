@@ -50,8 +50,6 @@ static coc_status check_train(const coc_settings *s)
 coc_status coc_settings_check(const coc_settings *settings)
 {
     const int64_t group = settings->model.bn_group, batch = settings->train.batch;
-    const char *profile = settings->model.profile;
-    const bool hps = settings->data.features == COC_FEATURES_HPS;
 
     COC_TRY(check_train(settings));
     if (group > 0 && group < batch && batch % group != 0)
@@ -59,10 +57,6 @@ coc_status coc_settings_check(const coc_settings *settings)
                         "train.batch: %lld is no multiple of model.bn_group (%lld); change one of "
                         "them, or set model.bn_group to 0: the whole batch",
                         (long long)batch, (long long)group);
-    if (strcmp(profile, hps ? "cocola-mel" : "cocola-hps") == 0)
-        return COC_FAIL(COC_ERR_SETTING,
-                        "model.profile: %s does not fit data.features: %s; leave it empty", profile,
-                        hps ? "hps" : "mel");
     return COC_OK;
 }
 

@@ -15,7 +15,7 @@
 
 enum { COC_SETTING_TEXT = 1024, COC_MAX_PREFETCH = 8 };
 
-typedef enum { COC_FEATURES_HPS, COC_FEATURES_MEL } coc_feature_kind;
+typedef enum { COC_FEATURES_HPS, COC_FEATURES_MEL, COC_FEATURE_KINDS } coc_feature_kind;
 typedef enum { COC_CHANNELS_PAIR, COC_CHANNELS_STEP, COC_CHANNELS_BOTH } coc_channel_mode;
 typedef enum { COC_WINDOWS_GRID, COC_WINDOWS_RANDOM } coc_window_mode;
 typedef enum { COC_SIMILARITY_NORMAL, COC_SIMILARITY_IDENTITY } coc_similarity_init;
@@ -92,6 +92,9 @@ typedef struct {
     coc_comm_settings comm;
 } coc_settings;
 
+/* "hps": the kind as data.features, checkpoints and scores call it. */
+const char *coc_feature_name(coc_feature_kind kind);
+
 /* All defaults. */
 void coc_settings_default(coc_settings *settings);
 
@@ -107,7 +110,7 @@ coc_status coc_settings_read_text(coc_settings *settings, const char *text, cons
 coc_status coc_settings_set(coc_settings *settings, const char *assignment);
 
 /* Checks that need several settings at once, before training: no length of the run, a batch that is
- * no multiple of the batch-norm group, a profile of other features. Errors: COC_ERR_SETTING. */
+ * no multiple of the batch-norm group. Errors: COC_ERR_SETTING. */
 coc_status coc_settings_check(const coc_settings *settings);
 
 /* All settings as YAML that reads back to the same values, with or without the help as comments.

@@ -175,6 +175,11 @@ static const coc_setting table[] = {
      "the job."},
 };
 
+const char *coc_feature_name(coc_feature_kind kind)
+{
+    return feature_names[kind];
+}
+
 const coc_setting *coc_setting_table(int *count)
 {
     *count = (int)(sizeof table / sizeof table[0]);

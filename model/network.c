@@ -1,5 +1,6 @@
 #include "model/network.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* EfficientNet-B0's stages: repeats, kernel, stride of the first, expand, in, out (spec 3). */
@@ -12,9 +13,14 @@
         }                                                                                          \
     }
 
+/* Where efficientnet_pytorch's model lies in the published one. */
+#define PUBLISHED_PREFIX "encoder.encoder.model.0."
+
 static const coc_profile profiles[] = {
     {.name = "cocola-hps",
      .help = "COCOLA on harmonic and percussive channels",
+     .prefix = PUBLISHED_PREFIX,
+     .features = COC_FEATURES_HPS,
      .channels = 2,
      .stages = B0_STAGES,
      .stem = 32,
@@ -26,6 +32,8 @@ static const coc_profile profiles[] = {
      .padding_image = 224},
     {.name = "cocola-mel",
      .help = "COCOLA on one log-mel channel",
+     .prefix = PUBLISHED_PREFIX,
+     .features = COC_FEATURES_MEL,
      .channels = 1,
      .stages = B0_STAGES,
      .stem = 32,
@@ -45,6 +53,17 @@ int coc_profiles(const coc_profile **table)
     return PROFILES;
 }
 
+static coc_status unknown_profile(const char *name)
+{
+    char known[256];
+    int used = 0;
+
+    for (int i = 0; i < PROFILES && used < (int)sizeof known; i++)
+        used += snprintf(known + used, sizeof known - (size_t)used, "%s%s", i > 0 ? ", " : "",
+                         profiles[i].name);
+    return COC_FAIL(COC_ERR_SETTING, "model.profile: '%s' is unknown; known: %s", name, known);
+}
+
 coc_status coc_profile_find(const char *name, int channels, const coc_profile **profile)
 {
     *profile = NULL;
@@ -55,8 +74,7 @@ coc_status coc_profile_find(const char *name, int channels, const coc_profile **
     if (*profile != NULL) return COC_OK;
     if (name[0] == '\0')
         return COC_FAIL(COC_ERR_SETTING, "no encoder profile takes %d input channels", channels);
-    return COC_FAIL(COC_ERR_SETTING,
-                    "model.profile: '%s' is unknown; known: cocola-hps, cocola-mel", name);
+    return unknown_profile(name);
 }
 
 /* efficientnet_pytorch.utils.round_filters: to the nearest multiple of 8, never below 90 %. */

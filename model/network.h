@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "configs/settings.h"
 
 enum { COC_MAX_BLOCKS = 64, COC_STAGES = 7 };
 
@@ -22,7 +23,9 @@ typedef struct {
 typedef struct {
     const char *name; /* "cocola-hps" */
     const char *help;
-    int channels; /* input channels: 2 harmonic and percussive, 1 log-mel */
+    const char *prefix;        /* of the encoder's tensors under their published names */
+    coc_feature_kind features; /* what it is given */
+    int channels;              /* of those: 2 harmonic and percussive, 1 log-mel */
     coc_stage stages[COC_STAGES];
     int stem, head, embedding; /* channels before width scaling; embedding size */
     double se_ratio;           /* squeeze channels: this share of the block's *input* channels */
@@ -30,7 +33,8 @@ typedef struct {
     int padding_image; /* side of the image for which static padding is computed; 224 */
 } coc_profile;
 
-/* By name; "" stands for the row with `channels` inputs. NULL and an error with the known names. */
+/* By name; "" stands for the first row with `channels` inputs. NULL and an error with the known
+ * names. Errors: COC_ERR_SETTING. */
 coc_status coc_profile_find(const char *name, int channels, const coc_profile **profile);
 int coc_profiles(const coc_profile **table); /* the whole table; returns the number of rows */
 

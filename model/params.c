@@ -6,8 +6,6 @@
 
 #include "base/memory.h"
 
-#define ENCODER "encoder.encoder.model.0."
-
 /* ---- the table of tensors ---- */
 
 /* Run twice: first with tensor == NULL to count, then to fill. */
@@ -77,13 +75,13 @@ static coc_norm_index add_norm(table *t, const char *prefix, const char *name, i
     return index;
 }
 
-static coc_block_index add_block(table *t, const coc_block *block, int number)
+static coc_block_index add_block(table *t, const char *encoder, const coc_block *block, int number)
 {
     const int channels = block->depthwise.out_c, squeeze = block->squeeze;
     coc_block_index at = {0};
-    char prefix[48];
+    char prefix[64];
 
-    snprintf(prefix, sizeof prefix, ENCODER "_blocks.%d.", number);
+    snprintf(prefix, sizeof prefix, "%s_blocks.%d.", encoder, number);
     if (block->has_expand) {
         at.expand = add_conv(t, prefix, "_expand_conv.weight", channels, block->expand.in_c, 1);
         at.expand_norm = add_norm(t, prefix, "_bn0", channels);
@@ -104,14 +102,15 @@ static coc_block_index add_block(table *t, const coc_block *block, int number)
 static void fill_table(const coc_network *network, table *t, coc_param_index *at)
 {
     const coc_conv *stem = &network->stem, *head = &network->head;
+    const char *encoder = network->profile->prefix;
     const int d = network->embedding;
 
-    at->stem = add_conv(t, ENCODER, "_conv_stem.weight", stem->out_c, stem->in_c, stem->kernel);
-    at->stem_norm = add_norm(t, ENCODER, "_bn0", stem->out_c);
+    at->stem = add_conv(t, encoder, "_conv_stem.weight", stem->out_c, stem->in_c, stem->kernel);
+    at->stem_norm = add_norm(t, encoder, "_bn0", stem->out_c);
     for (int i = 0; i < network->blocks; i++)
-        at->block[i] = add_block(t, &network->block[i], i);
-    at->head = add_conv(t, ENCODER, "_conv_head.weight", head->out_c, head->in_c, 1);
-    at->head_norm = add_norm(t, ENCODER, "_bn1", head->out_c);
+        at->block[i] = add_block(t, encoder, &network->block[i], i);
+    at->head = add_conv(t, encoder, "_conv_head.weight", head->out_c, head->in_c, 1);
+    at->head_norm = add_norm(t, encoder, "_bn1", head->out_c);
     at->projection_w = add_weight(t, "encoder.projection.", "weight", (shape){2, {d, head->out_c}});
     at->projection_b = add_weight(t, "encoder.projection.", "bias", (shape){1, {d}});
     at->layer_norm_w = add_weight(t, "layer_norm.", "weight", (shape){1, {d}});

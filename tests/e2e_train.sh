@@ -123,6 +123,8 @@ refused 2 train 3 few --set train.batch=2 --set model.bn_group=0
 says "train.batch: 2 pairs for 3 ranks" refused.txt
 refused 2 train 2 few --set train.bacth=2
 says "train.batch" refused.txt
+refused 2 train 2 few --set model.profile=cocola-mel
+says "model.profile: cocola-mel does not fit data.features: hps" refused.txt
 refused 4 train 1 few --set data.train=nowhere
 says "nowhere" refused.txt
 refused 4 "$COCOLA" train --config small.yaml --out /dev/null/run

@@ -39,19 +39,17 @@ static coc_status model_create(const char *file, bool training, model *m)
 {
     const coc_profile *profile;
     double width, depth;
-    int channels;
     int64_t count;
 
     memset(m, 0, sizeof *m);
-    COC_TRY(coc_safetensors_identify(weights_path, &channels, &width, &depth));
-    COC_TRY(coc_profile_find("", channels, &profile));
+    COC_TRY(coc_safetensors_identify(weights_path, &profile, &width, &depth));
     COC_TRY(coc_network_build(profile, width, depth, 64, 501, &m->network));
     COC_TRY(coc_comm_self(&m->comm));
     COC_TRY(coc_backend_create(backend_name, 0, &m->backend));
     COC_TRY(coc_params_create(&m->network, m->backend->device, &m->params));
     COC_TRY(coc_safetensors_read(weights_path, m->params));
     m->x = coc_golden_read(file, "x", &count);
-    m->pairs = count / (2 * channels * 64 * 501);
+    m->pairs = count / (2 * profile->channels * 64 * 501);
     m->h = new_floats(2 * m->pairs * m->network.embedding);
     m->dh = new_floats(2 * m->pairs * m->network.embedding);
     COC_TRY(coc_encoder_create(m->backend, &m->network, 2 * m->pairs, training, &m->encoder));

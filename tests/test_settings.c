@@ -310,8 +310,6 @@ static void contradictions_are_refused(void)
     CHECK(coc_settings_check(&s) == COC_OK);
     REQUIRE_OK(read_text("train: {steps: 10, warmup: 11}", &s));
     CHECK(coc_settings_check(&s) == COC_ERR_SETTING);
-    REQUIRE_OK(read_text("train: {steps: 10}\nmodel: {profile: cocola-mel}", &s));
-    CHECK(coc_settings_check(&s) == COC_ERR_SETTING);
 }
 
 /* Fails when a preset cannot be read, or does not say what its name says. */

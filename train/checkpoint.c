@@ -12,7 +12,6 @@
 #include "train/checkpoint_image.h"
 #include "train/model_file.h"
 
-static const char *const feature_names[] = {"hps", "mel"};
 static const char MODEL[] = "model", OPTIMIZER[] = "optimizer", OWN_RUNNING[] = "optimizer/running";
 
 /* Groups of the optimizer with one row a weight. */
@@ -40,7 +39,7 @@ static coc_status put_info(coc_h5 *h5, const coc_checkpoint_info *info)
     COC_TRY(coc_h5_put_text(h5, "profile", info->profile));
     COC_TRY(coc_h5_put_double(h5, "width", info->width));
     COC_TRY(coc_h5_put_double(h5, "depth", info->depth));
-    COC_TRY(coc_h5_put_text(h5, "features", feature_names[info->features]));
+    COC_TRY(coc_h5_put_text(h5, "features", coc_feature_name(info->features)));
     COC_TRY(coc_h5_put_int(h5, "step", info->step));
     COC_TRY(coc_h5_put_int(h5, "steps", info->steps));
     COC_TRY(coc_h5_put_int(h5, "position", info->position));
@@ -147,10 +146,9 @@ static coc_status get_features(const coc_h5 *h5, coc_feature_kind *features)
     char word[32];
 
     COC_TRY(get_word(h5, "features", word, sizeof word));
-    for (int i = 0; i < 2; i++) {
-        if (strcmp(word, feature_names[i]) != 0) continue;
+    for (int i = 0; i < COC_FEATURE_KINDS; i++) {
         *features = (coc_feature_kind)i;
-        return COC_OK;
+        if (strcmp(word, coc_feature_name(*features)) == 0) return COC_OK;
     }
     return COC_FAIL(COC_ERR_INPUT, "%s: made of features '%s', which this program does not know",
                     h5->path, word);
@@ -164,9 +162,9 @@ static coc_status check_info(const coc_h5 *h5, const coc_checkpoint_info *info)
         return COC_FAIL(COC_ERR_INPUT,
                         "%s: made with the encoder profile '%s', which this program does not know",
                         h5->path, info->profile);
-    if (profile->channels != (info->features == COC_FEATURES_HPS ? 2 : 1))
+    if (profile->features != info->features)
         return COC_FAIL(COC_ERR_INPUT, "%s: profile %s does not fit features '%s'", h5->path,
-                        info->profile, feature_names[info->features]);
+                        info->profile, coc_feature_name(info->features));
     if (!(info->width > 0 && info->width <= 8) || !(info->depth > 0 && info->depth <= 8))
         return COC_FAIL(COC_ERR_INPUT, "%s: width %g and depth %g are out of range (0 to 8)",
                         h5->path, info->width, info->depth);
@@ -286,7 +284,8 @@ static coc_status check_network(const coc_h5 *h5, const coc_checkpoint_info *inf
 {
     if (strcmp(info->profile, network->profile->name) == 0) return COC_OK;
     return COC_FAIL(COC_ERR_INPUT, "%s: a model of profile %s (features %s); %s is needed here",
-                    h5->path, info->profile, feature_names[info->features], network->profile->name);
+                    h5->path, info->profile, coc_feature_name(info->features),
+                    network->profile->name);
 }
 
 static coc_status get_all(const coc_h5 *h5, coc_params *params, bool with_optimizer)

@@ -17,7 +17,9 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "weights in safetensors format, under the published names"},
         {"--out", "FILE", COC_OPTION_TEXT, &a->out, true, 0, 0, "the checkpoint to write (.h5)"},
         {"--profile", "NAME", COC_OPTION_TEXT, &a->profile, false, 0, 0,
-         "cocola-hps or cocola-mel (default: by the channels that the first layer takes)"},
+         "encoder profile, one of model.profile in `cocola help settings` (default: by the "
+         "channels that "
+         "the first layer takes)"},
     };
     const coc_cli cli = {
         .usage = "cocola import --in WEIGHTS.safetensors --out FILE.h5 [--profile NAME]",

@@ -159,11 +159,6 @@ static void begin_csv(const scoring *s)
          "window,hop");
 }
 
-static const char *feature_name(const scoring *s)
-{
-    return s->model->info.features == COC_FEATURES_HPS ? "hps" : "mel";
-}
-
 static coc_status csv_row(const scoring *s, const coc_score_pair *pair, const coc_score_row *row)
 {
     char text[160];
@@ -179,7 +174,7 @@ static coc_status csv_row(const scoring *s, const coc_score_pair *pair, const co
     printf(",%" PRId64 ",%.4f,", row->windows, row->seconds);
     print_csv_text(note_of(row, text));
     printf(",%016" PRIx64 ",%s,%s,%g,%g\n", s->model->info.hash, s->model->info.profile,
-           feature_name(s), s->settings.window, s->settings.hop);
+           coc_feature_name(s->model->info.features), s->settings.window, s->settings.hop);
     return COC_OK;
 }
 
@@ -193,9 +188,10 @@ static json_t *protocol_of(const scoring *s)
     return json_pack("{s:s, s:s, s:f, s:f, s:I, s:{s:s, s:i, s:i, s:i, s:i, s:i, s:i}, s:f, s:f}",
                      "checkpoint", hash, "profile", info->profile, "width", info->width, "depth",
                      info->depth, "step", (json_int_t)info->step, "features", "kind",
-                     feature_name(s), "sample_rate", COC_SAMPLE_RATE, "samples", COC_CLIP_SAMPLES,
-                     "fft", COC_FFT_SIZE, "fft_window", COC_FFT_WINDOW, "fft_hop", COC_FFT_HOP,
-                     "bands", COC_BANDS, "window", s->settings.window, "hop", s->settings.hop);
+                     coc_feature_name(s->model->info.features), "sample_rate", COC_SAMPLE_RATE,
+                     "samples", COC_CLIP_SAMPLES, "fft", COC_FFT_SIZE, "fft_window", COC_FFT_WINDOW,
+                     "fft_hop", COC_FFT_HOP, "bands", COC_BANDS, "window", s->settings.window,
+                     "hop", s->settings.hop);
 }
 
 /* A score, or null where there is none. */

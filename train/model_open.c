@@ -21,13 +21,11 @@ static bool is_safetensors(const char *path)
 static coc_status describe_weights(const char *path, coc_checkpoint_info *info)
 {
     const coc_profile *profile;
-    int channels;
 
     *info = (coc_checkpoint_info){.valid_loss = NAN};
-    COC_TRY(coc_safetensors_identify(path, &channels, &info->width, &info->depth));
-    COC_TRY(coc_profile_find("", channels, &profile));
+    COC_TRY(coc_safetensors_identify(path, &profile, &info->width, &info->depth));
     snprintf(info->profile, sizeof info->profile, "%s", profile->name);
-    info->features = channels == 2 ? COC_FEATURES_HPS : COC_FEATURES_MEL;
+    info->features = profile->features;
     return coc_hash_file(path, &info->hash);
 }
 

@@ -13,8 +13,6 @@
 #include "train/model_file.h"
 #include "train/safetensors_table.h"
 
-#define ENCODER "encoder.encoder.model.0."
-
 /* ---- which member of the family ---------------------------------------------------------------
  */
 
@@ -28,13 +26,14 @@ static bool has_conv(const coc_safetensors_table *table, const char *name, int o
            row->shape[2] == kernel && row->shape[3] == kernel;
 }
 
-static bool has_block(const coc_safetensors_table *table, int index, const coc_block *block)
+static bool has_block(const coc_safetensors_table *table, const char *prefix, int index,
+                      const coc_block *block)
 {
     const coc_conv *d = &block->depthwise, *p = &block->project;
     char depthwise[96], project[96];
 
-    snprintf(depthwise, sizeof depthwise, ENCODER "_blocks.%d._depthwise_conv.weight", index);
-    snprintf(project, sizeof project, ENCODER "_blocks.%d._project_conv.weight", index);
+    snprintf(depthwise, sizeof depthwise, "%s_blocks.%d._depthwise_conv.weight", prefix, index);
+    snprintf(project, sizeof project, "%s_blocks.%d._project_conv.weight", prefix, index);
     return has_conv(table, depthwise, d->out_c, 1, d->kernel) &&
            has_conv(table, project, p->out_c, p->in_c, 1);
 }
@@ -43,14 +42,17 @@ static bool has_block(const coc_safetensors_table *table, int index, const coc_b
 static bool fits(const coc_safetensors_table *table, const coc_network *network)
 {
     const coc_conv *stem = &network->stem, *head = &network->head;
-    char beyond[96];
+    const char *prefix = network->profile->prefix;
+    char name[96];
 
-    if (!has_conv(table, ENCODER "_conv_stem.weight", stem->out_c, stem->in_c, 3)) return false;
-    if (!has_conv(table, ENCODER "_conv_head.weight", head->out_c, head->in_c, 1)) return false;
+    snprintf(name, sizeof name, "%s_conv_stem.weight", prefix);
+    if (!has_conv(table, name, stem->out_c, stem->in_c, stem->kernel)) return false;
+    snprintf(name, sizeof name, "%s_conv_head.weight", prefix);
+    if (!has_conv(table, name, head->out_c, head->in_c, 1)) return false;
     for (int i = 0; i < network->blocks; i++)
-        if (!has_block(table, i, &network->block[i])) return false;
-    snprintf(beyond, sizeof beyond, ENCODER "_blocks.%d._project_conv.weight", network->blocks);
-    return coc_safetensors_table_find(table, beyond) == NULL;
+        if (!has_block(table, prefix, i, &network->block[i])) return false;
+    snprintf(name, sizeof name, "%s_blocks.%d._project_conv.weight", prefix, network->blocks);
+    return coc_safetensors_table_find(table, name) == NULL;
 }
 
 static bool member_fits(const coc_safetensors_table *table, const coc_profile *profile,
@@ -87,29 +89,46 @@ static coc_status find_member(const char *path, const coc_safetensors_table *tab
                     path);
 }
 
-coc_status coc_safetensors_identify(const char *path, int *channels, double *width, double *depth)
+/* The first profile whose stem is there and takes the channels that the file's does. */
+static coc_status find_profile(const char *path, const coc_safetensors_table *table,
+                               const coc_profile **profile)
 {
-    const coc_safetensors_row *stem;
-    const coc_profile *profile;
+    const coc_profile *profiles;
+    const int count = coc_profiles(&profiles);
+    long long channels = -1;
+    char name[96];
+
+    *profile = NULL;
+    for (int i = 0; i < count; i++) {
+        const coc_safetensors_row *stem;
+
+        snprintf(name, sizeof name, "%s_conv_stem.weight", profiles[i].prefix);
+        stem = coc_safetensors_table_find(table, name);
+        if (stem == NULL || stem->dims != 4) continue;
+        channels = (long long)stem->shape[1];
+        if (channels != profiles[i].channels) continue;
+        *profile = &profiles[i];
+        return COC_OK;
+    }
+    if (channels < 0)
+        return COC_FAIL(COC_ERR_INPUT, "%s: not a COCOLA model: no convolution '%s'", path, name);
+    return COC_FAIL(COC_ERR_INPUT,
+                    "%s: its stem takes %lld channels; a COCOLA model takes 1 (log-mel) or 2 "
+                    "(harmonic, percussive)",
+                    path, channels);
+}
+
+coc_status coc_safetensors_identify(const char *path, const coc_profile **profile, double *width,
+                                    double *depth)
+{
     coc_safetensors_table table;
     coc_status status;
 
-    *channels = 0;
+    *profile = NULL;
     *width = *depth = 0;
     COC_TRY(coc_safetensors_table_read(path, &table));
-    stem = coc_safetensors_table_find(&table, ENCODER "_conv_stem.weight");
-    if (stem == NULL || stem->dims != 4)
-        status = COC_FAIL(COC_ERR_INPUT, "%s: not a COCOLA model: no convolution '%s'", path,
-                          ENCODER "_conv_stem.weight");
-    else if (coc_profile_find("", (int)stem->shape[1], &profile) != COC_OK)
-        status = COC_FAIL(COC_ERR_INPUT,
-                          "%s: its stem takes %lld channels; a COCOLA model takes 1 (log-mel) or 2 "
-                          "(harmonic, percussive)",
-                          path, (long long)stem->shape[1]);
-    else {
-        *channels = (int)stem->shape[1];
-        status = find_member(path, &table, profile, width, depth);
-    }
+    status = find_profile(path, &table, profile);
+    if (status == COC_OK) status = find_member(path, &table, *profile, width, depth);
     coc_safetensors_table_free(&table);
     return status;
 }
