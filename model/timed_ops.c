@@ -1,16 +1,27 @@
 /* Each function here starts a clock, passes its call on, and stops the clock. */
-#include "train/timed_ops.h"
+#include "model/timed_ops.h"
+
+#include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 
-static coc_timed_backend *timed(coc_backend *b)
+/* The other backend, scratch and handles included, but for its table: the other table's operations
+ * work on `base` as on their own. */
+typedef struct {
+    coc_backend base;
+    const coc_ops *inner;
+    coc_time time[COC_TIME_KINDS];
+} timed_backend;
+
+static timed_backend *timed(coc_backend *b)
 {
-    return (coc_timed_backend *)(void *)b; /* base comes first */
+    return (timed_backend *)(void *)b; /* base comes first */
 }
 
 static const coc_ops *inner(coc_backend *b)
 {
-    return timed(b)->inner->ops;
+    return timed(b)->inner;
 }
 
 static void add(coc_backend *b, coc_time_kind kind, double begin, double flop)
@@ -283,10 +294,9 @@ static coc_status pass_finish(coc_backend *b)
     return inner(b)->finish(b);
 }
 
-/* The inner backend is destroyed by whoever made it. */
-static void destroy_nothing(coc_backend *b)
+static void pass_destroy(coc_backend *b)
 {
-    (void)b;
+    inner(b)->destroy(b);
 }
 
 static const coc_ops timed_ops = {
@@ -318,21 +328,33 @@ static const coc_ops timed_ops = {
     .adam = timed_adam,
     .draw_keep = timed_draw_keep,
     .finish = pass_finish,
-    .destroy = destroy_nothing,
+    .destroy = pass_destroy,
 };
 
-void coc_timed_backend_init(coc_timed_backend *t, coc_backend *backend)
+coc_status coc_timed_backend_create(const char *name, int threads, coc_backend **backend)
 {
-    *t = (coc_timed_backend){.base = *backend, .inner = backend};
+    coc_backend *plain;
+    timed_backend *t;
+    coc_status status;
+
+    *backend = NULL;
+    COC_TRY(coc_backend_create(name, threads, &plain));
+    status = coc_alloc(1, sizeof *t, &t);
+    if (status != COC_OK) {
+        coc_backend_destroy(&plain);
+        return status;
+    }
+    t->base = *plain;
     t->base.ops = &timed_ops;
+    t->inner = plain->ops;
+    free(plain);
+    *backend = &t->base;
+    return COC_OK;
 }
 
-void coc_timed_backend_finish(coc_timed_backend *t)
+coc_time *coc_timed_backend_times(coc_backend *backend)
 {
-    const coc_ops *ops = t->inner->ops;
-
-    *t->inner = t->base;
-    t->inner->ops = ops;
+    return timed(backend)->time;
 }
 
 const char *coc_time_name(coc_time_kind kind)

@@ -1,7 +1,7 @@
-/* train/timed_ops.h - a backend that adds up the time of its operations, by kind: what `cocola
+/* model/timed_ops.h - a backend that adds up the time of its operations, by kind: what `cocola
  * bench step` shows. It passes every call on to another backend. */
-#ifndef COC_TRAIN_TIMED_OPS_H
-#define COC_TRAIN_TIMED_OPS_H
+#ifndef COC_MODEL_TIMED_OPS_H
+#define COC_MODEL_TIMED_OPS_H
 
 #include "model/ops.h"
 
@@ -24,16 +24,12 @@ typedef struct {
     double seconds, flop; /* flop: of convolutions and linear layers, a product and a sum are two */
 } coc_time;
 
-typedef struct {
-    coc_backend base; /* what is given to the encoder; scratch and status are its own */
-    coc_backend *inner;
-    coc_time time[COC_TIME_KINDS];
-} coc_timed_backend;
+/* A backend of that name whose operations are timed; ended by coc_backend_destroy. Errors: those of
+ * coc_backend_create. */
+coc_status coc_timed_backend_create(const char *name, int threads, coc_backend **backend);
 
-/* Wraps `inner`, which must outlive it and is not to be used meanwhile. */
-void coc_timed_backend_init(coc_timed_backend *timed, coc_backend *inner);
-/* Gives inner its state back. */
-void coc_timed_backend_finish(coc_timed_backend *timed);
+/* What a timed backend has added up so far [COC_TIME_KINDS]; may be set to zero. Borrowed. */
+coc_time *coc_timed_backend_times(coc_backend *backend);
 
 const char *coc_time_name(coc_time_kind kind);
 

@@ -1,6 +1,9 @@
+#include <stdio.h>
 #include <string.h>
 
-#include "model/ops.h"
+#include "configs/table.h"
+#include "model/timed_ops.h"
+#include "preprocess/features.h"
 #include "tests/test.h"
 
 /* A backend that does not exist is refused with the names of those that do. */
@@ -15,30 +18,94 @@ static void unknown_names_are_refused(void)
         CHECK(strstr(coc_error_text(), coc_backend_names()[i]) != NULL);
 }
 
+static void check_table(coc_backend *b)
+{
+    void (*entry[sizeof(coc_ops) / sizeof(void (*)(void))])(void);
+
+    CHECK(b->device != NULL && b->threads >= 1);
+    memcpy(entry, b->ops, sizeof entry);
+    for (size_t k = 0; k < sizeof entry / sizeof entry[0]; k++)
+        CHECK(entry[k] != NULL);
+    CHECK(b->ops->finish(b) == COC_OK);
+}
+
 /* Every backend opens under its name, with a device, at least one thread, and every operation: a
  * hole in a table would be a crash in the middle of training. */
 static void tables_are_complete(void)
 {
     CHECK(coc_backend_names()[0] != NULL);
     for (int i = 0; coc_backend_names()[i] != NULL; i++) {
-        void (*entry[sizeof(coc_ops) / sizeof(void (*)(void))])(void);
         coc_backend *b;
 
         REQUIRE_OK(coc_backend_create(coc_backend_names()[i], 0, &b));
         CHECK(strcmp(b->ops->name, coc_backend_names()[i]) == 0);
-        CHECK(b->device != NULL && b->threads >= 1);
-        memcpy(entry, b->ops, sizeof entry);
-        for (size_t k = 0; k < sizeof entry / sizeof entry[0]; k++)
-            CHECK(entry[k] != NULL);
-        CHECK(b->ops->finish(b) == COC_OK);
+        check_table(b);
         coc_backend_destroy(&b);
         CHECK(b == NULL);
     }
+}
+
+/* A timed backend has every operation, passes it on, and has counted it under its kind and no
+ * other. */
+static void timed_table_is_complete(void)
+{
+    const float x[4] = {1, 2, 3, 4};
+    double sum = 0;
+    coc_backend *b;
+
+    REQUIRE_OK(coc_timed_backend_create("ref", 0, &b));
+    check_table(b);
+    b->ops->sum_squares(b, 4, x, &sum);
+    CHECK_NEAR(sum, 30, 0);
+    for (int k = 0; k < COC_TIME_KINDS; k++)
+        CHECK((coc_timed_backend_times(b)[k].seconds > 0) == (k == COC_TIME_UPDATE));
+    coc_backend_destroy(&b);
+    CHECK(coc_timed_backend_create("gpu", 1, &b) == COC_ERR_SETTING && b == NULL);
+}
+
+static int count_choices(const char *key)
+{
+    const coc_setting *setting = coc_setting_find(key, strlen(key));
+    int count = 0;
+
+    while (setting->choices[count] != NULL)
+        count++;
+    return count;
+}
+
+/* The choices of model.backend and model.profile are the rows of the tables that they choose from,
+ * and every backend has features: a row that cannot be chosen, or a choice without a row, fails. */
+static void choices_are_the_rows(void)
+{
+    const coc_profile *profiles;
+    const int count = coc_profiles(&profiles);
+    char assignment[64];
+    coc_settings s;
+    int backends = 0;
+
+    coc_settings_default(&s);
+    for (; coc_backend_names()[backends] != NULL; backends++) {
+        coc_features *features;
+
+        snprintf(assignment, sizeof assignment, "model.backend=%s", coc_backend_names()[backends]);
+        CHECK(coc_settings_set(&s, assignment) == COC_OK);
+        CHECK(coc_features_create(coc_backend_names()[backends], 1, &features) == COC_OK);
+        coc_features_destroy(&features);
+    }
+    CHECK(count_choices("model.backend") == backends);
+    for (int i = 0; i < count; i++) {
+        snprintf(assignment, sizeof assignment, "model.profile=%s", profiles[i].name);
+        CHECK(coc_settings_set(&s, assignment) == COC_OK);
+        CHECK(profiles[i].channels == coc_feature_channels(profiles[i].features));
+    }
+    CHECK(count_choices("model.profile") == count + 1); /* and none */
 }
 
 int main(void)
 {
     RUN(unknown_names_are_refused);
     RUN(tables_are_complete);
+    RUN(timed_table_is_complete);
+    RUN(choices_are_the_rows);
     return coc_test_result();
 }

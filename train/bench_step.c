@@ -5,10 +5,10 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "model/timed_ops.h"
 #include "preprocess/features.h"
 #include "train/bench.h"
 #include "train/cli.h"
-#include "train/timed_ops.h"
 #include "train/trainer.h"
 
 typedef struct {
@@ -20,8 +20,6 @@ typedef struct {
 typedef struct {
     arguments args;
     coc_trainer *trainer;
-    coc_timed_backend timed;
-    coc_backend *backend; /* the one that is timed */
     coc_batch batch;
     double *seconds;                                    /* [steps] */
     double core;                                        /* processor time of the steps */
@@ -60,25 +58,35 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
     return coc_cli_parse(&cli, argc, argv, done);
 }
 
-static coc_status device_real(const coc_backend *backend, int64_t count, real **out)
+/* Decibels between -80 and 0 on the backend's device. */
+static coc_status make_features(bench *b)
 {
-    void *memory;
+    const coc_trainer *t = b->trainer;
+    const coc_device *device = t->backend->device;
+    const int64_t floats = 2 * t->pairs * t->network.channels * COC_BANDS * COC_FRAMES;
+    void *x = NULL;
+    coc_status status;
+    float *host;
 
-    COC_TRY(backend->device->alloc(backend->device, (size_t)count * sizeof(real), &memory));
-    *out = memory;
-    return COC_OK;
+    COC_TRY(coc_alloc(floats, sizeof *host, &host));
+    for (int64_t i = 0; i < floats; i++)
+        host[i] = -80.0f * (float)((uint32_t)i * 2654435761u >> 8) * 0x1p-24f;
+    status = device->alloc(device, (size_t)floats * sizeof *host, &x);
+    b->batch.x = x;
+    if (status == COC_OK)
+        status = device->copy(device, x, host, (size_t)floats * sizeof *host, NULL);
+    if (status == COC_OK) status = device->wait(device, NULL);
+    free(host);
+    return status;
 }
 
 static coc_status make_batch(bench *b)
 {
     const coc_trainer *t = b->trainer;
     const int64_t n = t->pairs;
-    const int64_t floats = 2 * n * t->network.channels * COC_BANDS * COC_FRAMES;
 
     b->batch.pairs = n;
-    COC_TRY(device_real(t->backend, floats, &b->batch.x));
-    for (int64_t i = 0; i < floats; i++) /* in the range of decibels, -80 .. 0 */
-        b->batch.x[i] = -80.0f * (float)((uint32_t)i * 2654435761u >> 8) * 0x1p-24f;
+    COC_TRY(coc_alloc(b->args.steps, sizeof *b->seconds, &b->seconds));
     COC_TRY(coc_alloc(n, sizeof *b->batch.label, &b->batch.label));
     COC_TRY(coc_alloc(n, sizeof *b->batch.row_track, &b->batch.row_track));
     COC_TRY(coc_alloc(n, sizeof *b->batch.column_track, &b->batch.column_track));
@@ -86,63 +94,36 @@ static coc_status make_batch(bench *b)
         b->batch.label[i] = t->first + i;
         b->batch.row_track[i] = b->batch.column_track[i] = (uint64_t)(t->first + i);
     }
-    return COC_OK;
+    return make_features(b);
 }
 
-/* What coc_trainer_create makes, less all that reads stores. */
-static coc_status make_trainer(bench *b)
+/* What a rank can do by itself before the model is made. */
+static coc_status prepare(bench *b)
 {
     const arguments *a = &b->args;
-    coc_trainer *t = b->trainer;
+    coc_settings *s = &b->trainer->settings;
     const coc_profile *profile;
-    void *sum;
 
-    if (a->pairs < t->comm->size)
+    if (a->pairs < b->trainer->comm->size)
         return COC_FAIL(COC_ERR_USAGE, "--pairs: %lld pairs for %d ranks; every rank needs one",
-                        (long long)a->pairs, t->comm->size);
-    coc_settings_default(&t->settings);
-    t->settings.model.dropout = t->settings.model.stochastic_depth = 0;
-    t->settings.train.batch = a->pairs;
-    t->pairs = coc_share(a->pairs, t->comm->size, t->comm->rank, &t->first);
-    COC_TRY(coc_profile_find(a->profile, 2, &profile));
-    COC_TRY(coc_network_build(profile, a->width, a->depth, COC_BANDS, COC_FRAMES, &t->network));
-    COC_TRY(coc_backend_create(a->backend, (int)a->threads, &b->backend));
-    coc_timed_backend_init(&b->timed, b->backend);
-    t->backend = &b->timed.base;
-    COC_TRY(coc_params_create(&t->network, t->backend->device, &t->params));
-    COC_TRY(coc_params_init(t->params, &t->settings.model, 1));
-    COC_TRY(coc_encoder_create(t->backend, &t->network, 2 * t->pairs, true, &t->encoder));
-    COC_TRY(device_real(t->backend, 2 * t->pairs * t->network.embedding, &t->h));
-    COC_TRY(device_real(t->backend, 2 * t->pairs * t->network.embedding, &t->dh));
-    COC_TRY(t->backend->device->alloc(t->backend->device, sizeof *t->sum, &sum));
-    t->sum = sum;
-    COC_TRY(coc_alloc(a->steps, sizeof *b->seconds, &b->seconds));
-    return make_batch(b);
+                        (long long)a->pairs, b->trainer->comm->size);
+    COC_TRY(coc_profile_find(a->profile, 0, &profile));
+    coc_settings_default(s);
+    snprintf(s->model.profile, sizeof s->model.profile, "%s", profile->name);
+    s->data.features = profile->features;
+    s->model.width = a->width;
+    s->model.depth = a->depth;
+    s->model.dropout = s->model.stochastic_depth = 0;
+    s->model.bn_group = 0;
+    s->train.batch = a->pairs;
+    return coc_timed_backend_create(a->backend, (int)a->threads, &b->trainer->backend);
 }
 
 static coc_status one_step(bench *b, coc_step_result *r)
 {
-    coc_trainer *t = b->trainer;
-    const coc_adam adam = {.learning_rate = 1e-3,
-                           .beta1 = 0.9,
-                           .beta2 = 0.999,
-                           .epsilon = 1e-8,
-                           .clip_scale = 1,
-                           .step = ++t->step};
-    double begin;
-
     *r = (coc_step_result){0};
-    COC_TRY(coc_train_gradient(t, &b->batch, r));
-    begin = coc_clock_seconds();
-    COC_TRY(coc_encoder_update_running(t->encoder, t->params, t->groups, t->comm,
-                                       t->settings.model.bn_momentum));
-    *t->sum = 0;
-    t->backend->ops->sum_squares(t->backend, t->params->weights, t->params->grad, t->sum);
-    t->backend->ops->adam(t->backend, t->params->weights, &adam, t->params->grad, t->params->value,
-                          t->params->m, t->params->v);
-    COC_TRY(t->backend->ops->finish(t->backend));
-    r->optimizer = coc_clock_seconds() - begin;
-    return COC_OK;
+    COC_TRY(coc_train_gradient(b->trainer, &b->batch, r));
+    return coc_train_update(b->trainer, r);
 }
 
 static coc_status run_steps(bench *b)
@@ -152,7 +133,7 @@ static coc_status run_steps(bench *b)
     for (int64_t i = 0; i < b->args.warmup; i++)
         COC_TRY(one_step(b, &r));
     for (int k = 0; k < COC_TIME_KINDS; k++)
-        b->timed.time[k] = (coc_time){0};
+        coc_timed_backend_times(b->trainer->backend)[k] = (coc_time){0};
     b->core = coc_core_seconds();
     for (int64_t i = 0; i < b->args.steps; i++) {
         const double begin = coc_clock_seconds();
@@ -175,7 +156,7 @@ static void print_kinds(const bench *b)
 
     printf("\n%-24s %9s %9s\n", "mean of rank 0", "ms", "GFLOP/s");
     for (int k = 0; k < COC_TIME_KINDS; k++) {
-        const coc_time *t = &b->timed.time[k];
+        const coc_time *t = &coc_timed_backend_times(b->trainer->backend)[k];
 
         printf("%-24s %9.1f", coc_time_name(k), 1e3 * t->seconds / steps);
         if (t->flop > 0) printf(" %9.1f", 1e-9 * t->flop / t->seconds);
@@ -199,7 +180,7 @@ static void print_result(bench *b, double megabytes)
     printf("encoder   %s, width %g, depth %g: %.2f million weights\n", t->network.profile->name,
            a->width, a->depth, 1e-6 * (double)t->params->weights);
     printf("batch     %lld pairs on %d ranks of %d threads, backend %s\n", (long long)a->pairs,
-           t->comm->size, t->backend->threads, b->backend->ops->name);
+           t->comm->size, t->backend->threads, a->backend);
     printf("step      median %.3f s, 10 %% %.3f, 90 %% %.3f, least %.3f, of %lld\n", median,
            coc_bench_quantile(b->seconds, a->steps, 0.1),
            coc_bench_quantile(b->seconds, a->steps, 0.9), b->seconds[0], (long long)a->steps);
@@ -211,47 +192,40 @@ static void print_result(bench *b, double megabytes)
 
 static void release(bench *b)
 {
-    if (b->trainer != NULL && b->trainer->backend != NULL)
+    if (b->trainer->backend != NULL)
         b->trainer->backend->device->release(b->trainer->backend->device, b->batch.x);
     free(b->batch.label);
     free(b->batch.row_track);
     free(b->batch.column_track);
     free(b->seconds);
-    if (b->backend != NULL) {
-        const coc_device *device = b->backend->device;
-
-        device->release(device, b->trainer->h);
-        device->release(device, b->trainer->dh);
-        device->release(device, b->trainer->sum);
-        coc_timed_backend_finish(&b->timed);
-        b->trainer->backend = NULL; /* it is part of this bench */
-    }
     coc_trainer_destroy(&b->trainer);
-    coc_backend_destroy(&b->backend);
+}
+
+static coc_status largest_memory(coc_comm *comm, double *megabytes)
+{
+    coc_status status;
+    double *all;
+
+    *megabytes = 0;
+    COC_TRY(coc_alloc(comm->size, sizeof *all, &all));
+    all[comm->rank] = coc_peak_megabytes();
+    status = coc_all_reduce(comm, "memory of the ranks", all, comm->size, COC_DOUBLE);
+    for (int r = 0; r < comm->size; r++)
+        *megabytes = all[r] > *megabytes ? all[r] : *megabytes;
+    free(all);
+    return status;
 }
 
 static coc_status run(bench *b, coc_comm *comm)
 {
-    coc_trainer *t = b->trainer;
-    coc_request *request = NULL;
-    double largest = 0, mine;
-    double *all;
+    double megabytes;
 
-    COC_TRY(coc_comm_agree(comm, "making the model", make_trainer(b)));
-    COC_TRY(coc_groups_create(comm, b->args.pairs, b->args.pairs, &t->groups));
-    COC_TRY(coc_similarity_create(t->backend, comm, b->args.pairs, t->network.embedding,
-                                  &t->similarity));
+    COC_TRY(coc_comm_agree(comm, "settings", prepare(b)));
+    COC_TRY(coc_trainer_create_model(b->trainer));
+    COC_TRY(coc_comm_agree(comm, "making a batch", make_batch(b)));
     COC_TRY(run_steps(b));
-    mine = coc_peak_megabytes();
-    COC_TRY(coc_alloc(comm->size, sizeof *all, &all));
-    all[comm->rank] = mine;
-    if (comm->ops->start_all_reduce(comm, "memory of the ranks", all, comm->size, COC_DOUBLE, NULL,
-                                    &request) == COC_OK &&
-        comm->ops->wait(comm, &request) == COC_OK)
-        for (int r = 0; r < comm->size; r++)
-            largest = all[r] > largest ? all[r] : largest;
-    free(all);
-    if (comm->rank == 0) print_result(b, largest);
+    COC_TRY(largest_memory(comm, &megabytes));
+    if (comm->rank == 0) print_result(b, megabytes);
     return COC_OK;
 }
 

@@ -1,5 +1,5 @@
-/* train/step.c - one training step. Read coc_train_gradient and coc_train_step first: they are the
- * algorithm; the rest of the file draws masks and sends gradients while backward goes on. */
+/* train/step.c - one training step. Read coc_train_gradient and coc_train_update first: they are
+ * the algorithm; the rest of the file draws masks and sends gradients while backward goes on. */
 #include <math.h>
 #include <string.h>
 
@@ -116,28 +116,17 @@ static coc_status gradient_norm(coc_trainer *t, double *norm)
     return COC_OK;
 }
 
-coc_status coc_train_step(coc_trainer *t, coc_step_result *r)
+coc_status coc_train_update(coc_trainer *t, coc_step_result *r)
 {
     const coc_train_settings *s = &t->settings.train;
     const double begin = coc_clock_seconds();
-    const coc_batch *batch;
     coc_adam adam = {.beta1 = 0.9,
                      .beta2 = 0.999,
                      .epsilon = 1e-8,
                      .weight_decay = s->weight_decay,
                      .clip_scale = 1,
                      .step = t->step + 1};
-    double updating;
 
-    memset(r, 0, sizeof *r);
-    t->comm->step = t->step;
-    COC_TRY(coc_loader_next(t->loader, &batch));
-    r->wait = coc_clock_seconds() - begin;
-    r->load = batch->load_seconds;
-    r->features = batch->feature_seconds;
-    COC_TRY(coc_train_gradient(t, batch, r));
-
-    updating = coc_clock_seconds();
     COC_TRY(coc_encoder_update_running(t->encoder, t->params, t->groups, t->comm,
                                        t->settings.model.bn_momentum));
     COC_TRY(gradient_norm(t, &r->gradient_norm));
@@ -151,9 +140,24 @@ coc_status coc_train_step(coc_trainer *t, coc_step_result *r)
     t->backend->ops->adam(t->backend, t->params->weights, &adam, t->params->grad, t->params->value,
                           t->params->m, t->params->v);
     COC_TRY(t->backend->ops->finish(t->backend));
-    r->optimizer = coc_clock_seconds() - updating;
+    r->optimizer = coc_clock_seconds() - begin;
     t->step++;
     return COC_OK;
+}
+
+coc_status coc_train_step(coc_trainer *t, coc_step_result *r)
+{
+    const double begin = coc_clock_seconds();
+    const coc_batch *batch;
+
+    memset(r, 0, sizeof *r);
+    t->comm->step = t->step;
+    COC_TRY(coc_loader_next(t->loader, &batch));
+    r->wait = coc_clock_seconds() - begin;
+    r->load = batch->load_seconds;
+    r->features = batch->feature_seconds;
+    COC_TRY(coc_train_gradient(t, batch, r));
+    return coc_train_update(t, r);
 }
 
 coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)

@@ -54,17 +54,15 @@ static coc_status create_model(coc_trainer *t)
     void *sum;
 
     COC_TRY(coc_profile_find(s->model.profile, coc_feature_channels(s->data.features), &profile));
-    if (profile->channels != coc_feature_channels(s->data.features))
+    if (profile->features != s->data.features)
         return COC_FAIL(COC_ERR_SETTING,
-                        "model.profile: %s takes %d channels, data.features gives %d; change one",
-                        profile->name, profile->channels, coc_feature_channels(s->data.features));
+                        "model.profile: %s does not fit data.features: %s; leave it empty",
+                        profile->name, coc_feature_name(s->data.features));
     COC_TRY(coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS, COC_FRAMES,
                               &t->network));
-    COC_TRY(coc_backend_create(s->model.backend, s->model.threads, &t->backend));
     COC_TRY(coc_params_create(&t->network, t->backend->device, &t->params));
     COC_TRY(coc_params_init(t->params, &s->model, (uint64_t)s->train.seed));
     COC_TRY(coc_encoder_create(t->backend, &t->network, n, true, &t->encoder));
-    COC_TRY(coc_clips_create(s->model.backend, s->data.features, s->data.threads, &t->clips));
     COC_TRY(device_real(t, n * t->network.embedding, &t->h));
     COC_TRY(device_real(t, n * t->network.embedding, &t->dh));
     COC_TRY(device_real(t, n * t->network.head.out_c, &t->dropout));
@@ -74,41 +72,59 @@ static coc_status create_model(coc_trainer *t)
     return COC_OK;
 }
 
-/* What a rank can do, or fail to do, by itself. */
-static coc_status create_local(coc_trainer *t)
+static coc_status share_pairs(coc_trainer *t)
 {
-    if (t->settings.train.batch < t->comm->size)
+    const int64_t batch = t->settings.train.batch;
+
+    if (batch < t->comm->size)
         return COC_FAIL(COC_ERR_SETTING,
                         "train.batch: %lld pairs for %d ranks; every rank needs one: start fewer "
                         "ranks or raise it",
-                        (long long)t->settings.train.batch, t->comm->size);
+                        (long long)batch, t->comm->size);
+    t->pairs = coc_share(batch, t->comm->size, t->comm->rank, &t->first);
+    return COC_OK;
+}
+
+coc_status coc_trainer_create_model(coc_trainer *t)
+{
+    const int64_t batch = t->settings.train.batch;
+    int64_t group = t->settings.model.bn_group;
+    coc_status status = share_pairs(t);
+
+    if (group == 0 || group > batch) group = batch;
+    if (status == COC_OK) status = create_model(t);
+    COC_TRY(coc_comm_agree(t->comm, "making the model", status));
+    COC_TRY(coc_groups_create(t->comm, batch, group, &t->groups));
+    return coc_similarity_create(t->backend, t->comm, batch, t->network.embedding, &t->similarity);
+}
+
+/* What a rank can do, or fail to do, by itself. */
+static coc_status create_local(coc_trainer *t)
+{
+    const coc_settings *s = &t->settings;
+
+    COC_TRY(share_pairs(t));
     COC_TRY(open_data(t));
-    return create_model(t);
+    COC_TRY(coc_clips_create(s->model.backend, s->data.features, s->data.threads, &t->clips));
+    return coc_backend_create(s->model.backend, s->model.threads, &t->backend);
 }
 
 coc_status coc_trainer_create(const coc_settings *settings, coc_comm *comm, const char *run,
                               coc_trainer **trainer)
 {
-    const int64_t batch = settings->train.batch;
-    int64_t group = settings->model.bn_group;
     coc_status status;
     coc_trainer *t;
 
     *trainer = NULL;
-    if (group == 0 || group > batch) group = batch;
     COC_TRY(coc_alloc(1, sizeof *t, trainer));
     t = *trainer;
     t->settings = *settings;
     t->comm = comm;
     t->run = run;
     t->steps = settings->train.steps;
-    t->pairs = coc_share(batch, comm->size, comm->rank, &t->first);
     COC_TRY_GOTO(status, coc_comm_agree(comm, "opening the data", create_local(t)), fail);
     COC_TRY_GOTO(status, compare_data(t), fail);
-    COC_TRY_GOTO(status, coc_groups_create(comm, batch, group, &t->groups), fail);
-    COC_TRY_GOTO(
-        status,
-        coc_similarity_create(t->backend, comm, batch, t->network.embedding, &t->similarity), fail);
+    COC_TRY_GOTO(status, coc_trainer_create_model(t), fail);
     return COC_OK;
 
 fail:

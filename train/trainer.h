@@ -47,18 +47,28 @@ typedef struct {
  * Collective. Errors: all kinds. */
 coc_status coc_trainer_create(const coc_settings *settings, coc_comm *comm, const char *run,
                               coc_trainer **trainer);
+
+/* The part of it that needs no data, for a measurement: takes trainer->settings, ->comm and
+ * ->backend; fills in pairs, network, weights, encoder, groups and memory. Collective. Errors: all
+ * kinds. */
+coc_status coc_trainer_create_model(coc_trainer *trainer);
 void coc_trainer_destroy(coc_trainer **trainer);
 
 /* Start the loader at trainer->step. Once, before the first step. */
 coc_status coc_trainer_start_loader(coc_trainer *trainer);
 
 /* One training step on the next batch: forward, loss over all ranks' pairs, backward, update.
- * Collective. */
+ * Collective. Errors: those of the loader (COC_ERR_INPUT, COC_ERR_IO, COC_ERR_MEMORY: this rank
+ * alone has them), COC_ERR_RANKS, COC_ERR_MEMORY and COC_ERR_DEVICE of an operation, COC_ERR_INPUT
+ * when training has diverged (all ranks). */
 coc_status coc_train_step(coc_trainer *trainer, coc_step_result *result);
 
-/* The same up to the gradient: params->grad holds the sum over ranks, nothing is updated. */
+/* Its two parts. Up to the gradient: params->grad holds the sum over ranks, nothing is updated.
+ * Then running statistics and weights from it; trainer->step goes on by one. Collective. Errors:
+ * those of coc_train_step. */
 coc_status coc_train_gradient(coc_trainer *trainer, const coc_batch *batch,
                               coc_step_result *result);
+coc_status coc_train_update(coc_trainer *trainer, coc_step_result *result);
 
 /* Learning rate of update `step` (0, 1, ...): linear warm-up, then constant or a cosine to 0 at
  * `steps` (0: not known yet, the rate after warm-up). */
