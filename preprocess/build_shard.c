@@ -78,7 +78,6 @@ coc_status coc_build_shard(const coc_build_settings *settings, const coc_source_
     const coc_store_settings store = coc_store_settings_of(settings->layout->name);
     char name[COC_SHARD_NAME], path[COC_PATH_BYTES];
     coc_shard_writer *w = NULL;
-    coc_shard_summary summary;
     coc_status status;
 
     coc_shard_name(shard->number, name);
@@ -88,7 +87,7 @@ coc_status coc_build_shard(const coc_build_settings *settings, const coc_source_
         COC_TRY_GOTO(status, add_track(w, settings->in, &list->track[t]), fail);
         COC_TRY_GOTO(status, done(context), fail);
     }
-    return coc_shard_writer_finish(&w, &summary);
+    return coc_shard_writer_finish(&w);
 
 fail:
     coc_shard_writer_discard(&w);

@@ -1,5 +1,6 @@
 #include "preprocess/layout.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,26 +9,40 @@
 
 static const coc_layout layouts[] = {
     {"slakh2100", "{train,validation,test}/Track*/stems/S*.flac, classes from metadata.yaml",
-     coc_list_split_slakh2100},
+     coc_list_slakh2100},
     {"folder", "{train,validation,test}/TRACK/**/*.{wav,flac,ogg,mp3}: a folder a track",
-     coc_list_split_folder},
+     coc_list_folders},
     {NULL, NULL, NULL},
 };
 
-const coc_layout *coc_layouts(void)
+char *coc_layout_help(void)
 {
-    return layouts;
+    char *text = coc_strdup("");
+
+    for (const coc_layout *l = layouts; l->name != NULL && text != NULL; l++) {
+        char *longer = coc_format("%s  %-9s  %s\n", text, l->name, l->help);
+
+        free(text);
+        text = longer;
+    }
+    return text;
 }
 
 coc_status coc_layout_find(const char *name, const coc_layout **layout)
 {
+    char known[sizeof layouts / sizeof layouts[0] * 32];
+    size_t used = 0;
+
     for (const coc_layout *l = layouts; l->name != NULL; l++) {
         if (strcmp(l->name, name) != 0) continue;
         *layout = l;
         return COC_OK;
     }
     *layout = NULL;
-    return COC_FAIL(COC_ERR_USAGE, "--layout: '%s' is unknown; known: slakh2100, folder", name);
+    for (const coc_layout *l = layouts; l->name != NULL; l++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used > 0 ? ", " : "",
+                                 l->name);
+    return COC_FAIL(COC_ERR_USAGE, "--layout: '%s' is unknown; known: %s", name, known);
 }
 
 coc_status coc_source_add_track(coc_source_list *list, coc_split split, const char *name)
@@ -93,7 +108,7 @@ static void sort_list(coc_source_list *list)
                   compare_stems);
 }
 
-static coc_status list_splits(const coc_layout *layout, const char *root, coc_source_list *list)
+coc_status coc_list_splits(const char *root, coc_list_split *list_split, coc_source_list *list)
 {
     char path[COC_PATH_BYTES];
     coc_names names;
@@ -108,7 +123,7 @@ static coc_status list_splits(const coc_layout *layout, const char *root, coc_so
         COC_TRY_GOTO(status, coc_path_join(path, root, names.name[i]), done);
         if (!coc_is_folder(path)) continue;
         found++;
-        status = layout->list_split(root, names.name[i], split, list);
+        status = list_split(root, names.name[i], split, list);
     }
     if (status == COC_OK && found == 0)
         status = COC_FAIL(COC_ERR_INPUT,
@@ -126,7 +141,7 @@ coc_status coc_layout_list(const coc_layout *layout, const char *root, coc_sourc
     coc_status status;
 
     *list = (coc_source_list){0};
-    status = list_splits(layout, root, list);
+    status = layout->list(root, list);
     if (status == COC_OK && list->tracks == 0)
         status = COC_FAIL(COC_ERR_INPUT, "%s: no track of layout %s in it; it looks for %s", root,
                           layout->name, layout->help);

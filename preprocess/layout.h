@@ -32,20 +32,20 @@ typedef struct {
 typedef struct {
     const char *name;
     const char *help; /* one line: what it looks for */
-    /* Add the tracks of one split folder, root/folder. */
-    coc_status (*list_split)(const char *root, const char *folder, coc_split split,
-                             coc_source_list *list);
+    /* Add the tracks below root, in any order; each says its split. */
+    coc_status (*list)(const char *root, coc_source_list *list);
 } coc_layout;
 
-/* All layouts; the last row has no name. */
-const coc_layout *coc_layouts(void);
+/* A line a layout, name and help, as the help page of a command shows it. Freed with free(); NULL
+ * when memory is short. */
+char *coc_layout_help(void);
 
 /* Errors: COC_ERR_USAGE with the known names. */
 coc_status coc_layout_find(const char *name, const coc_layout **layout);
 
-/* List a data set. Split folders are train, validation (also valid, val) and test; others are left
- * alone. The list is the caller's, freed with coc_source_list_free; empty after a failure.
- * Not collective. Errors: COC_ERR_IO, COC_ERR_INPUT (no split folder, no track), COC_ERR_MEMORY. */
+/* List a data set. The list is the caller's, freed with coc_source_list_free; empty after a
+ * failure. Not collective. Errors: COC_ERR_IO, COC_ERR_INPUT (no track, no split folder where the
+ * layout has them), COC_ERR_MEMORY. */
 coc_status coc_layout_list(const coc_layout *layout, const char *root, coc_source_list *list);
 void coc_source_list_free(coc_source_list *list);
 
@@ -54,9 +54,15 @@ coc_status coc_source_add_track(coc_source_list *list, coc_split split, const ch
 coc_status coc_source_add_stem(coc_source_list *list, const char *source, const char *name,
                                const char *instrument); /* to the last track */
 
-coc_status coc_list_split_slakh2100(const char *root, const char *folder, coc_split split,
-                                    coc_source_list *list);
-coc_status coc_list_split_folder(const char *root, const char *folder, coc_split split,
-                                 coc_source_list *list);
+/* For layouts whose first folders are the splits: train, validation (also valid, val) and test;
+ * others are left alone. Calls list_split for each, which adds the tracks of root/folder.
+ * Errors: COC_ERR_INPUT when there is none; those of list_split. */
+typedef coc_status coc_list_split(const char *root, const char *folder, coc_split split,
+                                  coc_source_list *list);
+coc_status coc_list_splits(const char *root, coc_list_split *list_split, coc_source_list *list);
+
+/* The rows' functions. */
+coc_status coc_list_slakh2100(const char *root, coc_source_list *list);
+coc_status coc_list_folders(const char *root, coc_source_list *list);
 
 #endif

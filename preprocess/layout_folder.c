@@ -110,8 +110,8 @@ static void report(const listing *l, const char *root, const char *folder, int64
                      root, folder, (long long)loose);
 }
 
-coc_status coc_list_split_folder(const char *root, const char *folder, coc_split split,
-                                 coc_source_list *list)
+static coc_status list_split(const char *root, const char *folder, coc_split split,
+                             coc_source_list *list)
 {
     listing l = {.list = list};
     char full[COC_PATH_BYTES], track[COC_PATH_BYTES];
@@ -137,4 +137,9 @@ coc_status coc_list_split_folder(const char *root, const char *folder, coc_split
 done:
     coc_names_free(&names);
     return status;
+}
+
+coc_status coc_list_folders(const char *root, coc_source_list *list)
+{
+    return coc_list_splits(root, list_split, list);
 }

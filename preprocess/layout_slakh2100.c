@@ -127,8 +127,8 @@ static coc_status add_track(const char *root, const char *track, coc_split split
     return status;
 }
 
-coc_status coc_list_split_slakh2100(const char *root, const char *folder, coc_split split,
-                                    coc_source_list *list)
+static coc_status list_split(const char *root, const char *folder, coc_split split,
+                             coc_source_list *list)
 {
     char full[COC_PATH_BYTES], track[COC_PATH_BYTES];
     coc_names names;
@@ -146,4 +146,9 @@ coc_status coc_list_split_slakh2100(const char *root, const char *folder, coc_sp
 done:
     coc_names_free(&names);
     return status;
+}
+
+coc_status coc_list_slakh2100(const char *root, coc_source_list *list)
+{
+    return coc_list_splits(root, list_split, list);
 }

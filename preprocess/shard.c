@@ -247,13 +247,12 @@ static bool write_attributes(hid_t file, const coc_store_settings *settings, uin
 }
 
 coc_status coc_shard_write_index(hid_t file, const char *path, const coc_store_settings *settings,
-                                 const coc_shard_index *index, uint64_t *hash)
+                                 const coc_shard_index *index)
 {
     uint64_t hashes[1 + sizeof columns / sizeof columns[0]];
     size_t hashed = 0;
     bool good = create_groups(file);
 
-    *hash = 0;
     hashes[hashed++] = coc_shard_settings_hash(settings);
     for (size_t i = 0; i < sizeof columns / sizeof columns[0] && good; i++) {
         coc_column_data data;
@@ -264,8 +263,7 @@ coc_status coc_shard_write_index(hid_t file, const char *path, const coc_store_s
         good = write_column(file, &columns[i], &data);
         free(data.bytes);
     }
-    *hash = coc_hash(hashes, hashed * sizeof hashes[0]);
-    if (!good || !write_attributes(file, settings, *hash))
+    if (!good || !write_attributes(file, settings, coc_hash(hashes, hashed * sizeof hashes[0])))
         return COC_FAIL(COC_ERR_IO,
                         "%s: the index cannot be written; is the disk full, or a quota reached?",
                         path);

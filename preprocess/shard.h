@@ -80,11 +80,11 @@ int64_t coc_block_count(int64_t samples); /* ceil(samples / COC_STORE_BLOCK) */
 coc_status coc_shard_track_id(const coc_shard_stem *stem, int64_t stems, const uint64_t *block,
                               uint64_t *id);
 
-/* Write every column and the root attributes; *hash is the shard's content hash: of settings, and
+/* Write every column and the root attributes, among them the content hash: of settings, and
  * of all columns but the signatures, so of the audio too, through its blocks' hashes.
  * Errors: COC_ERR_IO. */
 coc_status coc_shard_write_index(hid_t file, const char *path, const coc_store_settings *settings,
-                                 const coc_shard_index *index, uint64_t *hash);
+                                 const coc_shard_index *index);
 
 /* A shard as found on disk. */
 typedef struct {

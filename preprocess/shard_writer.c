@@ -367,14 +367,14 @@ done:
     return status;
 }
 
-static coc_status complete(coc_shard_writer *w, coc_shard_summary *summary)
+static coc_status complete(coc_shard_writer *w)
 {
     coc_shard_index *x = &w->index;
 
     if (w->used < w->room) COC_TRY(copy_exact(w));
     for (int64_t i = 0; i < x->rows[COC_TABLE_STEMS]; i++)
         x->stem[i].file_offset = w->out.offset + 2 * x->stem[i].first_sample;
-    COC_TRY(coc_shard_write_index(w->out.file, w->path, &w->settings, x, &summary->hash));
+    COC_TRY(coc_shard_write_index(w->out.file, w->path, &w->settings, x));
     if (H5Fflush(w->out.file, H5F_SCOPE_LOCAL) < 0)
         return COC_FAIL(COC_ERR_IO, "%s: cannot be completed; is the disk full?", w->path);
     if (H5Fclose(w->out.file) < 0) {
@@ -382,20 +382,13 @@ static coc_status complete(coc_shard_writer *w, coc_shard_summary *summary)
         return COC_FAIL(COC_ERR_IO, "%s: cannot be closed", w->path);
     }
     w->out.file = H5I_INVALID_HID;
-    summary->bytes = coc_file_bytes(w->out.temporary);
-    summary->tracks = x->rows[COC_TABLE_TRACKS];
-    summary->stems = x->rows[COC_TABLE_STEMS];
-    summary->skipped = x->rows[COC_TABLE_SKIPPED];
-    summary->samples = w->used;
     return coc_file_publish(w->out.temporary, w->path);
 }
 
-coc_status coc_shard_writer_finish(coc_shard_writer **writer, coc_shard_summary *summary)
+coc_status coc_shard_writer_finish(coc_shard_writer **writer)
 {
-    coc_status status;
+    const coc_status status = complete(*writer);
 
-    *summary = (coc_shard_summary){0};
-    status = complete(*writer, summary);
     if (status == COC_OK) (*writer)->out.temporary[0] = '\0'; /* it has its name now */
     coc_shard_writer_discard(writer);
     return status;

@@ -5,7 +5,7 @@
  *     coc_shard_writer_begin(w, COC_TRAIN, "train/Track00001", signature);
  *     coc_shard_writer_add(w, &source, &audio);         for every stem
  *     coc_shard_writer_keep(w);                         or coc_shard_writer_skip(w, reason)
- *     coc_shard_writer_finish(&w, &summary);            or coc_shard_writer_discard(&w)
+ *     coc_shard_writer_finish(&w);                      or coc_shard_writer_discard(&w)
  *
  * Samples go to the file at once; only the index is kept in memory. After a failure the writer can
  * only be discarded, but for COC_ERR_INPUT, after which the track can be skipped. Nothing is
@@ -30,12 +30,6 @@ typedef struct {
     uint64_t hash;
 } coc_stem_source;
 
-typedef struct {
-    int64_t bytes; /* of the file */
-    uint64_t hash;
-    int64_t tracks, stems, skipped, samples;
-} coc_shard_summary;
-
 /* room: samples that will be written, at most. When fewer were, finishing copies the audio once
  * more, so give what is expected. path is made; its folder exists. The writer is the caller's.
  * Errors: COC_ERR_IO, COC_ERR_MEMORY. */
@@ -49,7 +43,7 @@ coc_status coc_shard_writer_begin(coc_shard_writer *writer, coc_split split, con
  * than there is room for), COC_ERR_MEMORY. */
 coc_status coc_shard_writer_add(coc_shard_writer *writer, const coc_stem_source *source,
                                 const coc_audio *audio);
-/* Stems of the begun track with a mean square above 1e-6 (-60 dB) over some 5 s. */
+/* Stems of the begun track with a mean square above COC_AUDIBLE over some 5 s. */
 int64_t coc_shard_writer_audible(const coc_shard_writer *writer);
 coc_status coc_shard_writer_keep(coc_shard_writer *writer);
 /* Drop the begun track and note why. content: coc_track_content of its sources; 0: a later run is
@@ -58,7 +52,7 @@ coc_status coc_shard_writer_skip(coc_shard_writer *writer, const char *reason, u
 
 /* Complete the file, sync it and give it its name. *writer becomes NULL, also after a failure,
  * which leaves nothing behind. Errors: COC_ERR_IO, COC_ERR_MEMORY. */
-coc_status coc_shard_writer_finish(coc_shard_writer **writer, coc_shard_summary *summary);
+coc_status coc_shard_writer_finish(coc_shard_writer **writer);
 void coc_shard_writer_discard(coc_shard_writer **writer); /* takes NULL; leaves no file */
 
 #endif

@@ -3,6 +3,7 @@
 #include "preprocess/layout.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -184,6 +185,45 @@ static void other_folders_are_refused(void)
     check_refused("slakh2100", COC_ERR_IO, "no/such/folder");
 }
 
+static coc_status list_flat(const char *folder, coc_source_list *sources)
+{
+    coc_names names;
+    coc_status status = COC_OK;
+
+    COC_TRY(coc_list_folder(folder, &names));
+    for (int64_t i = names.count - 1; i >= 0 && status == COC_OK; i--)
+        status = coc_source_add_track(sources, COC_TEST, names.name[i]);
+    coc_names_free(&names);
+    return status;
+}
+
+/* A layout may do without folders of splits: its row lists from the root, and says the splits. */
+static void a_row_may_have_no_splits(void)
+{
+    const coc_layout flat = {"flat", "tracks", list_flat};
+    coc_source_list sources;
+
+    root = coc_test_folder("layout_flat");
+    put("one/bass.wav");
+    put("two/bass.wav");
+    REQUIRE_OK(coc_layout_list(&flat, root, &sources));
+    REQUIRE(sources.tracks == 2);
+    CHECK(strcmp(sources.track[0].name, "one") == 0);
+    CHECK(sources.track[1].split == COC_TEST);
+    coc_source_list_free(&sources);
+}
+
+/* The help page has a line for every layout. */
+static void help_has_every_row(void)
+{
+    char *text = coc_layout_help();
+
+    REQUIRE(text != NULL);
+    CHECK(strstr(text, "  slakh2100  {train,validation,test}/Track") != NULL);
+    CHECK(strstr(text, "\n  folder     {train,validation,test}/TRACK/") != NULL);
+    free(text);
+}
+
 int main(void)
 {
     RUN(slakh2100_lists_what_lies_there);
@@ -191,5 +231,7 @@ int main(void)
     RUN(folder_lists_all_sound_files);
     RUN(links_in_a_circle_end);
     RUN(other_folders_are_refused);
+    RUN(a_row_may_have_no_splits);
+    RUN(help_has_every_row);
     return coc_test_result();
 }

@@ -21,7 +21,7 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
     const coc_option options[] = {
         {"--in", "DIR", COC_OPTION_TEXT, &a->in, true, 0, 0, "the data set"},
         {"--layout", "NAME", COC_OPTION_TEXT, &a->layout, false, 0, 0,
-         "how it lies on disk: slakh2100 (default) or folder"},
+         "how it lies on disk (default slakh2100); see cocola preprocess --help"},
         {"--scratch", "DIR", COC_OPTION_TEXT, &a->scratch, false, 0, 0,
          "an existing folder that all ranks see, for the temporary store (default /tmp)"},
     };

@@ -1,8 +1,10 @@
 /* train/cmd_preprocess.c - `cocola preprocess`: a data set of stems to a store. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "preprocess/build.h"
 #include "preprocess/features.h"
 #include "train/cli.h"
@@ -15,35 +17,39 @@ typedef struct {
 
 static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *done)
 {
+    char *layouts = coc_layout_help();
+    char *details = coc_format(
+        "layouts:\n%s  valid and val are read as validation.\n\n"
+        "A track with a broken file, or with fewer than two audible stems, is skipped with one "
+        "line;\nthe exit code is 0 as long as a track is left, else 3.\n\n"
+        "example:\n  mpirun -n 2 cocola preprocess --layout folder --in stems --out store\n",
+        layouts != NULL ? layouts : "");
     const coc_option options[] = {
         {"--layout", "NAME", COC_OPTION_TEXT, &a->layout, true, 0, 0,
-         "how the data set lies on disk: slakh2100 or folder, see below"},
+         "how the data set lies on disk: see below"},
         {"--in", "DIR", COC_OPTION_TEXT, &a->in, true, 0, 0,
          "the data set: the folder that holds train, validation, test"},
         {"--out", "STORE", COC_OPTION_TEXT, &a->out, true, 0, 0, "the store, a folder; it is made"},
         {"--shard-mb", "MIB", COC_OPTION_NUMBER, &a->shard_mb, false, 0.01, 65536,
          "audio a shard, MiB (default 1024, less for small data sets); a shard that stands stays "
-         "as "
-         "it is"},
+         "as it is"},
     };
     const coc_cli cli = {
         .usage = "cocola preprocess --layout NAME --in DIR --out STORE [options]",
         .purpose = "Read every stem of a data set once: mean of its channels, resampled to 16 kHz, "
                    "16 bit.\nRuns on MPI ranks. Run again, it finishes what is missing.",
-        .details =
-            "layouts:\n"
-            "  slakh2100  {train,validation,test}/Track*/stems/S*.flac, classes from "
-            "metadata.yaml\n"
-            "  folder     {train,validation,test}/TRACK/**/*.{wav,flac,ogg,mp3}: a folder a track\n"
-            "  valid and val are read as validation.\n\n"
-            "A track with a broken file, or with fewer than two audible stems, is skipped with one "
-            "line;\nthe exit code is 0 as long as a track is left, else 3.\n\n"
-            "example:\n  mpirun -n 2 cocola preprocess --layout folder --in stems --out store\n",
+        .details = details,
         .options = options,
         .option_count = sizeof options / sizeof options[0],
     };
 
-    return coc_cli_parse(&cli, argc, argv, done);
+    coc_status status;
+
+    free(layouts);
+    if (details == NULL) return COC_FAIL(COC_ERR_MEMORY, "no memory for the help page");
+    status = coc_cli_parse(&cli, argc, argv, done);
+    free(details);
+    return status;
 }
 
 static coc_status check_arguments(const arguments *a, coc_build_settings *settings)
