@@ -175,6 +175,8 @@ static const coc_setting table[] = {
      "the job."},
 };
 
+_Static_assert(sizeof table / sizeof table[0] <= COC_MAX_SETTINGS, "raise COC_MAX_SETTINGS");
+
 const char *coc_feature_name(coc_feature_kind kind)
 {
     return feature_names[kind];

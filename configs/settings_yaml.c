@@ -8,13 +8,13 @@
 #include "base/file.h"
 #include "configs/table.h"
 
-enum { MAX_FILE = 1 << 20, MAX_ROWS = 128 };
+enum { MAX_FILE = 1 << 20 };
 
 typedef struct {
     coc_settings *settings;
     const char *name; /* of the file */
     yaml_document_t *document;
-    size_t line[MAX_ROWS]; /* where a row of the table was set; 0: nowhere */
+    size_t line[COC_MAX_SETTINGS]; /* where a row of the table was set; 0: nowhere */
 } reading;
 
 /* "file:line:column: " into text; a very long file name is cut at its front. */
@@ -81,6 +81,7 @@ static coc_status read_key(reading *r, const char *section, const yaml_node_pair
 static coc_status unknown_section(const char *name, const char *where)
 {
     const char *words[16], *nearest;
+    char known[128] = "";
     int count, rows;
     const coc_setting_section *sections = coc_setting_sections(&count);
     const coc_setting *table = coc_setting_table(&rows);
@@ -95,10 +96,13 @@ static coc_status unknown_section(const char *name, const char *where)
     for (int i = 0; i < count && i < 16; i++)
         words[i] = sections[i].name;
     nearest = coc_nearest_word(name, words, count);
+    for (int i = 0; i < count && nearest == NULL; i++) {
+        strncat(known, i > 0 ? ", " : "", sizeof known - 1 - strlen(known));
+        strncat(known, sections[i].name, sizeof known - 1 - strlen(known));
+    }
     if (nearest == NULL)
-        return COC_FAIL(COC_ERR_SETTING,
-                        "%sno section is called '%.80s'; known are data, model, train, eval, comm",
-                        where, name);
+        return COC_FAIL(COC_ERR_SETTING, "%sno section is called '%.80s'; known are %s", where,
+                        name, known);
     return COC_FAIL(COC_ERR_SETTING, "%sno section is called '%.80s'; did you mean %s?", where,
                     name, nearest);
 }

@@ -44,7 +44,9 @@ typedef struct {
     const char *help;
 } coc_setting_section;
 
-/* The whole table, ordered by section. */
+enum { COC_MAX_SETTINGS = 128 };
+
+/* The whole table, at most COC_MAX_SETTINGS rows, ordered by section. */
 const coc_setting *coc_setting_table(int *count);
 const coc_setting_section *coc_setting_sections(int *count);
 

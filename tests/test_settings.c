@@ -125,6 +125,7 @@ static void wrong_files_are_refused_with_their_place(void)
     REFUSED("train:\n  features: hps\n", "x.yaml:2:3: ", "data.features");
     REFUSED("eval:\n  bacht: 4\n", "x.yaml:2:3: ", "eval.batch");
     REFUSED("trian:\n  batch: 4\n", "x.yaml:1:1: ", "train");
+    REFUSED("optimizer:\n  batch: 4\n", "x.yaml:1:1: ", "known are data, model, loss, train");
     REFUSED("train.batch: 4\n", "x.yaml:1:1: ", "train.batch");
     REFUSED("train:\n  batch: 4\n  seed: 1\n  batch: 8\n", "x.yaml:4:3: ", "line 2");
     REFUSED("train:\n  batch: 4\ntrain:\n  batch: 8\n", "x.yaml:4:3: ", "line 2");
