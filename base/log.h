@@ -24,10 +24,11 @@ void coc_log_rank(const char *format, ...) __attribute__((format(printf, 1, 2)))
  * line is printed every `plain_seconds`. Rank 0 only; one at a time; log lines interleave cleanly.
  *
  *     coc_progress_begin("preprocess", files, 10.0);
- *     coc_progress_update(done, "%.0f MB/s", rate);      -> preprocess  12/40  30%  85 MB/s  0:41
- * left coc_progress_end();
+ *     coc_progress_update(done, "%.0f MB/s", rate);
+ *     coc_progress_end();
  *
- * Time left is estimated from the share done since `first` (what an earlier run had finished). */
+ * shows "preprocess  12/40  30%  85 MB/s  0:41 left". Time left is estimated from the share done
+ * since `first` (what an earlier run had finished). */
 void coc_progress_begin(const char *what, int64_t first, int64_t total, double plain_seconds);
 void coc_progress_update(int64_t done, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -56,9 +56,11 @@ coc_status coc_encoder_forward(coc_encoder *encoder, const coc_params *params,
                                const coc_groups *groups, const coc_encoder_input *input, real *h);
 
 /* Gradients of all encoder weights are added to params->grad. `ready`, if not NULL, is called as
- * weights become final: all gradients at offsets >= first are complete (on this rank). The rest,
- * from 0 on, is complete on return. Follows a coc_encoder_forward with the same groups and input.
- * Collective over the ranks of each shared group. Errors: COC_ERR_RANKS, those of ready. */
+ * weights become final, each time after waiting for the operations so far (so give NULL where
+ * nothing would be done with them): all gradients at offsets >= first are complete (on this rank).
+ * The rest, from 0 on, is complete on return. Follows a coc_encoder_forward with the same groups
+ * and input. Collective over the ranks of each shared group. Errors: COC_ERR_RANKS, those of ready.
+ */
 typedef coc_status (*coc_gradient_ready)(void *context, int64_t first);
 coc_status coc_encoder_backward(coc_encoder *encoder, coc_params *params, const coc_groups *groups,
                                 const coc_encoder_input *input, const real *dh,
@@ -71,7 +73,9 @@ coc_status coc_encoder_update_running(coc_encoder *encoder, coc_params *params,
                                       const coc_groups *groups, coc_comm *comm, double momentum);
 
 /* Evaluation mode: running statistics, no dropout, no stochastic depth. Writes over what a training
- * forward left for backward. Not collective. */
+ * forward left for backward. x, keep (NULL: all kept) and h lie on the backend's device; n is at
+ * most the encoder's room. Not collective. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE of an operation.
+ */
 coc_status coc_encoder_embed(coc_encoder *encoder, const coc_params *params, int64_t n,
                              const real *x, const real *keep, real *h);
 

@@ -66,7 +66,7 @@ coc_status coc_params_create(const coc_network *network, const coc_device *devic
 void coc_params_destroy(coc_params **params);
 
 /* PyTorch's defaults (kaiming-uniform with a = sqrt 5, biases U(+-1/sqrt fan_in), norms 1 and 0), W
- * as the settings say; drawn by counters from the seed. */
+ * as the settings say; drawn by counters from the seed. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE. */
 coc_status coc_params_init(coc_params *params, const coc_model_settings *settings, uint64_t seed);
 
 /* The tensor of that name, or NULL. */

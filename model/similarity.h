@@ -37,19 +37,23 @@ typedef struct {
     const int32_t *column_set;    /* [K] of all ranks' columns, or NULL; both or neither */
 } coc_similarity_batch;
 
-/* batch: global pairs K; this rank has coc_share(batch) rows and as many columns. */
+/* batch: global pairs K; this rank has coc_share(batch) rows and as many columns. Borrows backend
+ * and comm. Not collective: ranks can differ in what they return, so they agree afterwards. Errors:
+ * COC_ERR_MEMORY, COC_ERR_DEVICE. */
 coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t batch, int d,
                                  coc_similarity **similarity);
 void coc_similarity_destroy(coc_similarity **similarity);
 
 /* h1, h2 [n][d] local embeddings of anchors and of the positives dealt to this rank. Writes d_h1,
  * d_h2 [n][d] and adds dW to params->grad. seconds, if not NULL, gets the time spent in
- * communication. Collective over comm. */
+ * communication. h1, h2, d_h1, d_h2 lie on the backend's device. Collective over comm. Errors:
+ * COC_ERR_RANKS, and COC_ERR_MEMORY or COC_ERR_DEVICE of an operation (then this rank alone). */
 coc_status coc_similarity_loss(coc_similarity *similarity, coc_params *params, const real *h1,
                                const real *h2, const coc_similarity_batch *batch, real *d_h1,
                                real *d_h2, coc_loss *loss, double *seconds);
 
-/* s [n] = h1_i' W h2_i: the COCOLA Score of each pair of rows (spec 4). Not collective. */
+/* s [n] = h1_i' W h2_i: the COCOLA Score of each pair of rows (spec 4). h1, h2 [n][d] on the
+ * backend's device, s on the host. Not collective. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE. */
 coc_status coc_similarity_pairs(coc_backend *backend, const coc_params *params, int64_t n,
                                 const real *h1, const real *h2, double *s);
 

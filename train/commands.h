@@ -1,8 +1,10 @@
 /* train/commands.h - the commands of the program: one function each, in train/cmd_<name>.c. argv[0]
- * is the command's own name. A command returns its status; only main() ends the program. A parallel
- * command starts the ranks (coc_comm_start) and destroys its communicators, also after a failure it
- * only returns; main() ends MPI, by coc_comm_finish() or coc_comm_abort(). A status other than
- * COC_OK and COC_ERR_STOPPED from one rank ends them all; those two are returned by all or none. */
+ * is the command's own name. A command returns its status; only main() ends the program.
+ *
+ * A parallel command starts the ranks (coc_comm_start). COC_OK and COC_ERR_STOPPED are returned by
+ * all ranks or none, after the communicators have been destroyed; main() then ends MPI by
+ * coc_comm_finish(). Any other status ends all ranks by coc_comm_abort(): a command may return it
+ * with everything still open, since other ranks may be waiting. */
 #ifndef COC_TRAIN_COMMANDS_H
 #define COC_TRAIN_COMMANDS_H
 

@@ -13,8 +13,7 @@
 #include "train/model_file.h"
 #include "train/safetensors_table.h"
 
-/* ---- which member of the family ---------------------------------------------------------------
- */
+/* ---- which member of the family -------------------------------------------------------------- */
 
 /* Is the tensor there as a convolution weight [out][in][kernel][kernel]? */
 static bool has_conv(const coc_safetensors_table *table, const char *name, int out, int in,
@@ -133,8 +132,7 @@ coc_status coc_safetensors_identify(const char *path, const coc_profile **profil
     return status;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static bool same_shape(const coc_safetensors_row *row, const coc_tensor *tensor)
 {
@@ -252,8 +250,7 @@ end:
     return status;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* The order of the safetensors library: wider types first, then by name. So a file that it wrote
  * comes out again byte for byte. */

@@ -95,7 +95,9 @@ coc_status coc_trainer_create_model(coc_trainer *t)
     if (status == COC_OK) status = create_model(t);
     COC_TRY(coc_comm_agree(t->comm, "making the model", status));
     COC_TRY(coc_groups_create(t->comm, batch, group, &t->groups));
-    return coc_similarity_create(t->backend, t->comm, batch, t->network.embedding, &t->similarity);
+    status =
+        coc_similarity_create(t->backend, t->comm, batch, t->network.embedding, &t->similarity);
+    return coc_comm_agree(t->comm, "making the similarity", status);
 }
 
 /* What a rank can do, or fail to do, by itself. */
