@@ -1,10 +1,11 @@
 #define _DEFAULT_SOURCE /* madvise */
 #include "base/device.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#include "base/log.h"
 
 enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
 
@@ -70,6 +71,15 @@ const coc_device *coc_device_host(void)
     return &host;
 }
 
+coc_status coc_device_alloc(const coc_device *device, int64_t count, size_t size, void *out_pointer)
+{
+    void *memory = NULL;
+    const coc_status status = device->alloc(device, (size_t)count * size, &memory);
+
+    memcpy(out_pointer, &memory, sizeof memory);
+    return status;
+}
+
 coc_status coc_arena_create(coc_arena *arena, const coc_device *device, size_t bytes)
 {
     void *memory;
@@ -94,8 +104,8 @@ void *coc_arena_take(coc_arena *arena, int64_t count, size_t size)
     arena->used += bytes;
     if (arena->memory == NULL) return NULL;
     if (arena->used > arena->bytes) {
-        fprintf(stderr, "internal error: an arena of %zu bytes was asked for %zu\n", arena->bytes,
-                arena->used);
+        coc_log_rank("internal error: an arena of %zu bytes was asked for %zu", arena->bytes,
+                     arena->used);
         abort(); /* the two layout runs differ: no caller could go on */
     }
     return arena->memory + start;

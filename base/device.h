@@ -31,6 +31,11 @@ struct coc_device {
     coc_status (*wait)(const coc_device *device, coc_stream *stream);
 };
 
+/* Memory for count elements of the given size, by device->alloc; *out NULL after a failure. The
+ * caller gives it back with device->release. */
+coc_status coc_device_alloc(const coc_device *device, int64_t count, size_t size,
+                            void *out_pointer);
+
 /* The host. Big blocks ask for huge pages; pages are touched first by whoever writes them first. */
 const coc_device *coc_device_host(void);
 

@@ -9,12 +9,15 @@
  * backward a raw tensor's gradient is likewise formed on the way in (coc_gradient) and never
  * stored.
  *
- * Conventions. Tensors are NHWC: [n][h][w][C], row-major, in the backend's memory. Weights have the
- * published layout. n = clips, g = batch-norm group of a clip, P = positions h * w. "+=" means:
- * adds to what is there. So an operation works on any range of clips: pass pointers to its first
- * clip. Sums are double and added to in clip order. Calls are asynchronous on the backend's stream;
- * `finish` reports what went wrong since the last one. Nothing is allocated in a step but scratch,
- * which a backend keeps after the first.
+ * Conventions. Tensors are NHWC: [n][h][w][C], row-major. Every array that an operation is given
+ * lies in the memory of the backend's device (b->device), index arrays and sums included; numbers
+ * that are passed by value or inside a settings struct (coc_adam, coc_rng_key, scale, momentum) are
+ * host values, which a captured graph of calls would have to take from device memory instead.
+ * Weights have the published layout. n = clips, g = batch-norm group of a clip, P = positions h *
+ * w. "+=" means: adds to what is there. So an operation works on any range of clips: pass pointers
+ * to its first clip. Sums are double and added to in clip order. Calls are asynchronous on the
+ * backend's stream; `finish` reports what went wrong since the last one. Nothing is allocated in a
+ * step but scratch, which a backend keeps after the first.
  */
 #ifndef COC_MODEL_OPS_H
 #define COC_MODEL_OPS_H
@@ -53,10 +56,11 @@ typedef struct {
 
 /* One row-wise softmax cross-entropy over shared columns (spec 4; docs: large K). Rows and columns
  * are independent: a row's label is any column.
- *     S = A P',  loss = scale * sum_i (logsumexp_j S_ij - S_i,label(i)),  over the columns that
- * count A column j counts for row i if the sets are equal (or NULL) and the tracks differ (or NULL)
- * or j is the label. scale = 1 / K with the global K: every reduction over ranks is then a plain
- * sum. */
+ *
+ *     S = A P',  loss = scale * sum_i (logsumexp_j S_ij - S_i,label(i)),  over columns that count
+ *
+ * A column j counts for row i if the sets are equal (or NULL) and the tracks differ (or NULL), or j
+ * is the label. scale = 1 / K with the global K: every reduction over ranks is then a plain sum. */
 typedef struct {
     int64_t rows, columns;
     int d;

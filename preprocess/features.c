@@ -1,5 +1,6 @@
 #include "preprocess/features.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,24 +12,33 @@ int coc_feature_channels(coc_feature_kind kind)
     return kind == COC_FEATURES_HPS ? 2 : 1;
 }
 
-static const coc_feature_ops *find_backend(const char *name)
-{
-    static const coc_feature_ops *const backends[] = {&coc_features_ref, &coc_features_cpu};
+static const coc_feature_ops *const backends[] = {&coc_features_ref, &coc_features_cpu};
+enum { BACKENDS = sizeof backends / sizeof backends[0] };
 
-    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++)
-        if (strcmp(backends[i]->name, name) == 0) return backends[i];
-    return NULL;
+static coc_status find_backend(const char *name, const coc_feature_ops **ops)
+{
+    char known[128];
+    int used = 0;
+
+    for (int i = 0; i < BACKENDS; i++) {
+        *ops = backends[i];
+        if (strcmp(backends[i]->name, name) == 0) return COC_OK;
+    }
+    *ops = NULL;
+    for (int i = 0; i < BACKENDS && used < (int)sizeof known; i++)
+        used += snprintf(known + used, sizeof known - (size_t)used, "%s%s", i > 0 ? ", " : "",
+                         backends[i]->name);
+    return COC_FAIL(COC_ERR_SETTING, "features of backend '%s' are not built in; known: %s", name,
+                    known);
 }
 
 coc_status coc_features_create(const char *backend, int threads, coc_features **features)
 {
-    const coc_feature_ops *ops = find_backend(backend);
+    const coc_feature_ops *ops;
     coc_status status;
 
     *features = NULL;
-    if (ops == NULL)
-        return COC_FAIL(COC_ERR_SETTING, "features of backend '%s' are not built in; known: %s, %s",
-                        backend, coc_features_ref.name, coc_features_cpu.name);
+    COC_TRY(find_backend(backend, &ops));
     COC_TRY(coc_alloc(1, sizeof **features, features));
     (*features)->ops = ops;
     (*features)->threads = threads;

@@ -44,7 +44,7 @@ typedef struct coc_features
 
 typedef struct {
     const char *name;
-    coc_side side; /* where wave and features live */
+    /* Fills in device, threads (given as asked for; 0: choose) and impl. */
     coc_status (*create)(coc_features *features);
     void (*destroy)(coc_features *features);
     /* wave [n][COC_CLIP_SAMPLES], full scale 1.0 */
@@ -58,6 +58,7 @@ typedef struct {
 
 struct coc_features {
     const coc_feature_ops *ops;
+    const coc_device *device; /* where waves and features live */
     int threads;
     void *impl;
 };

@@ -41,6 +41,7 @@ static coc_status cpu_create(coc_features *features)
 {
     cpu_features *cpu;
 
+    features->device = coc_device_host();
     if (features->threads < 1) features->threads = omp_get_max_threads();
     COC_TRY(coc_alloc(1, sizeof *cpu, &features->impl));
     cpu = features->impl;
@@ -129,7 +130,6 @@ static coc_status cpu_mel(coc_features *features, const float *wave, int64_t n, 
 }
 
 const coc_feature_ops coc_features_cpu = {.name = "cpu",
-                                          .side = COC_HOST,
                                           .create = cpu_create,
                                           .destroy = cpu_destroy,
                                           .mix = cpu_mix,

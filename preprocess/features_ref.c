@@ -30,6 +30,8 @@ static coc_status ref_create(coc_features *features)
     const double pi = acos(-1.0);
     reference *r;
 
+    features->device = coc_device_host();
+    features->threads = 1;
     COC_TRY(coc_alloc(1, sizeof(reference), &features->impl));
     r = features->impl;
     for (int i = 0; i < COC_FFT_WINDOW; i++) /* periodic Hann */
@@ -229,7 +231,6 @@ static coc_status ref_mel(coc_features *features, const float *wave, int64_t n, 
 }
 
 const coc_feature_ops coc_features_ref = {.name = "ref",
-                                          .side = COC_HOST,
                                           .create = ref_create,
                                           .destroy = ref_destroy,
                                           .mix = ref_mix,

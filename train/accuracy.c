@@ -15,7 +15,8 @@ typedef struct {
 
 typedef struct {
     int64_t *order;
-    float *a, *p, *s; /* [k][d], [k][d], [k][k] */
+    float *a, *p, *s; /* [k][d], [k][d], [k][k]: on the backend's device */
+    float *rows;      /* [k][k] s, host */
 } workspace;
 
 static void shuffle(int64_t n, uint64_t seed, uint32_t number, int64_t *order)
@@ -69,16 +70,21 @@ static void judge_batch(const coc_embedded *e, const int64_t *member, int64_t k,
 static coc_status judge_order(coc_backend *backend, const coc_embedded *e, int64_t k, workspace *w,
                               tally *t)
 {
+    const coc_device *device = backend->device;
     const size_t row = (size_t)e->d * sizeof(float);
 
     for (int64_t b = 0; b + k <= e->n; b += k) {
         for (int64_t i = 0; i < k; i++) {
-            memcpy(w->a + i * e->d, e->h1 + w->order[b + i] * e->d, row);
-            memcpy(w->p + i * e->d, e->p + w->order[b + i] * e->d, row);
+            const int64_t from = w->order[b + i] * e->d;
+
+            COC_TRY(device->copy(device, w->a + i * e->d, e->h1 + from, row, NULL));
+            COC_TRY(device->copy(device, w->p + i * e->d, e->p + from, row, NULL));
         }
         backend->ops->linear_forward(backend, k, e->d, (int)k, w->a, w->p, NULL, w->s);
         COC_TRY(backend->ops->finish(backend));
-        judge_batch(e, w->order + b, k, w->s, t);
+        COC_TRY(device->copy(device, w->rows, w->s, (size_t)(k * k) * sizeof *w->s, NULL));
+        COC_TRY(device->wait(device, NULL));
+        judge_batch(e, w->order + b, k, w->rows, t);
     }
     return COC_OK;
 }
@@ -87,14 +93,16 @@ static coc_status judge_share(coc_comm *comm, coc_backend *backend, const coc_em
                               const coc_accuracy_settings *settings, tally *t)
 {
     const int64_t k = settings->k, orders = settings->file_order ? 1 : settings->orders;
+    const coc_device *device = backend->device;
     int64_t first, count = coc_share(orders, comm->size, comm->rank, &first);
     workspace w = {0};
     coc_status status;
 
     COC_TRY_GOTO(status, coc_alloc(e->n, sizeof *w.order, &w.order), done);
-    COC_TRY_GOTO(status, coc_alloc(k * e->d, sizeof *w.a, &w.a), done);
-    COC_TRY_GOTO(status, coc_alloc(k * e->d, sizeof *w.p, &w.p), done);
-    COC_TRY_GOTO(status, coc_alloc(k * k, sizeof *w.s, &w.s), done);
+    COC_TRY_GOTO(status, coc_device_alloc(device, k * e->d, sizeof *w.a, &w.a), done);
+    COC_TRY_GOTO(status, coc_device_alloc(device, k * e->d, sizeof *w.p, &w.p), done);
+    COC_TRY_GOTO(status, coc_device_alloc(device, k * k, sizeof *w.s, &w.s), done);
+    COC_TRY_GOTO(status, coc_alloc(k * k, sizeof *w.rows, &w.rows), done);
     for (int64_t o = first; o < first + count; o++) {
         if (settings->file_order)
             for (int64_t i = 0; i < e->n; i++)
@@ -106,9 +114,10 @@ static coc_status judge_share(coc_comm *comm, coc_backend *backend, const coc_em
 
 done:
     free(w.order);
-    free(w.a);
-    free(w.p);
-    free(w.s);
+    free(w.rows);
+    device->release(device, w.a);
+    device->release(device, w.p);
+    device->release(device, w.s);
     return status;
 }
 

@@ -53,12 +53,9 @@ static coc_status prepare(bench *b, const int16_t **stems, const float *gain)
     const arguments *a = &b->args;
     const int64_t floats = COC_CLIP_SAMPLES + 2 * COC_BANDS * COC_FRAMES;
     coc_rng_key key = {.seed = 1, .draw = COC_DRAW_TEST};
-    void *memory;
 
     COC_TRY(coc_features_create(a->backend, (int)a->threads, &b->features));
-    COC_TRY(coc_device_host()->alloc(coc_device_host(), (size_t)(a->clips * floats) * sizeof(float),
-                                     &memory));
-    b->wave = memory;
+    COC_TRY(coc_device_alloc(b->features->device, a->clips * floats, sizeof *b->wave, &b->wave));
     b->out = b->wave + a->clips * COC_CLIP_SAMPLES;
     COC_TRY(coc_alloc(STEMS * COC_CLIP_SAMPLES, sizeof *b->pcm, &b->pcm));
     COC_TRY(coc_alloc(a->clips, sizeof *b->mixes, &b->mixes));
@@ -142,8 +139,8 @@ coc_status coc_bench_features(int argc, char **argv)
 
     if (done || status != COC_OK) return status;
     status = run(&b);
+    if (b.features != NULL) b.features->device->release(b.features->device, b.wave);
     coc_features_destroy(&b.features);
-    coc_device_host()->release(coc_device_host(), b.wave);
     free(b.pcm);
     free(b.mixes);
     free(b.seconds);

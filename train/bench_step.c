@@ -64,17 +64,15 @@ static coc_status make_features(bench *b)
     const coc_trainer *t = b->trainer;
     const coc_device *device = t->backend->device;
     const int64_t floats = 2 * t->pairs * t->network.channels * COC_BANDS * COC_FRAMES;
-    void *x = NULL;
     coc_status status;
     float *host;
 
     COC_TRY(coc_alloc(floats, sizeof *host, &host));
     for (int64_t i = 0; i < floats; i++)
         host[i] = -80.0f * (float)((uint32_t)i * 2654435761u >> 8) * 0x1p-24f;
-    status = device->alloc(device, (size_t)floats * sizeof *host, &x);
-    b->batch.x = x;
+    status = coc_device_alloc(device, floats, sizeof *host, &b->batch.x);
     if (status == COC_OK)
-        status = device->copy(device, x, host, (size_t)floats * sizeof *host, NULL);
+        status = device->copy(device, b->batch.x, host, (size_t)floats * sizeof *host, NULL);
     if (status == COC_OK) status = device->wait(device, NULL);
     free(host);
     return status;

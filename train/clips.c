@@ -12,7 +12,7 @@ enum { CHUNK = 16 };
 struct coc_clips {
     coc_features *features;
     coc_feature_kind kind;
-    float *wave; /* [CHUNK][COC_CLIP_SAMPLES] */
+    float *wave; /* [CHUNK][COC_CLIP_SAMPLES] on the device of the features */
     coc_mix mix[CHUNK];
     coc_mix_scratch scratch[CHUNK];
 };
@@ -30,7 +30,10 @@ coc_status coc_clips_create(const char *backend, coc_feature_kind kind, int thre
     COC_TRY(coc_alloc(1, sizeof **clips, clips));
     (*clips)->kind = kind;
     COC_TRY_GOTO(status, coc_features_create(backend, threads, &(*clips)->features), fail);
-    COC_TRY_GOTO(status, coc_alloc(CHUNK * COC_CLIP_SAMPLES, sizeof(float), &(*clips)->wave), fail);
+    COC_TRY_GOTO(status,
+                 coc_device_alloc((*clips)->features->device, CHUNK * COC_CLIP_SAMPLES,
+                                  sizeof(float), &(*clips)->wave),
+                 fail);
     return COC_OK;
 
 fail:
@@ -43,10 +46,16 @@ void coc_clips_destroy(coc_clips **clips)
     if (*clips == NULL) return;
     for (int i = 0; i < CHUNK; i++)
         coc_mix_scratch_free(&(*clips)->scratch[i]);
+    if ((*clips)->features != NULL)
+        (*clips)->features->device->release((*clips)->features->device, (*clips)->wave);
     coc_features_destroy(&(*clips)->features);
-    free((*clips)->wave);
     free(*clips);
     *clips = NULL;
+}
+
+const coc_device *coc_clips_device(const coc_clips *clips)
+{
+    return clips->features->device;
 }
 
 static coc_status compute_chunk(coc_clips *clips, const coc_sampler *sampler,

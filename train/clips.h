@@ -19,8 +19,11 @@ coc_status coc_clips_create(const char *backend, coc_feature_kind kind, int thre
                             coc_clips **clips);
 void coc_clips_destroy(coc_clips **clips);
 
-/* x [n][C][COC_BANDS][COC_FRAMES], host. *load_seconds and *feature_seconds (may be NULL) are added
- * to. Errors: those of coc_store_read and of the features. */
+/* Where x must lie: the device of the backend. */
+const coc_device *coc_clips_device(const coc_clips *clips);
+
+/* x [n][C][COC_BANDS][COC_FRAMES], on that device. *load_seconds and *feature_seconds (may be NULL)
+ * are added to. Errors: those of coc_store_read and of the features. */
 coc_status coc_clips_compute(coc_clips *clips, const coc_sampler *sampler,
                              const coc_clip_request *requests, int64_t n, float *x,
                              double *load_seconds, double *feature_seconds);

@@ -19,7 +19,7 @@ typedef struct {
     int64_t pairs;
     coc_pair *pair;
     coc_clip_request *request;
-    float *x, *keep, *h, *p;
+    float *x, *keep, *h, *p; /* on the backend's device */
 } chunk;
 
 static void chunk_free(const coc_embedder *e, chunk *c)
@@ -28,31 +28,25 @@ static void chunk_free(const coc_embedder *e, chunk *c)
 
     free(c->pair);
     free(c->request);
-    free(c->x);
-    free(c->keep);
+    device->release(device, c->x);
+    device->release(device, c->keep);
     device->release(device, c->h);
     device->release(device, c->p);
 }
 
-static coc_status chunk_create(const coc_embedder *e, chunk *c)
+static coc_status chunk_create(const coc_embedder *e, coc_mode mode, chunk *c)
 {
     const coc_network *network = e->params->network;
     const coc_device *device = e->backend->device;
-    const int64_t clips = 2 * c->pairs;
-    const size_t row = (size_t)network->embedding * sizeof(float);
-    void *h = NULL, *p = NULL;
-    coc_status status;
+    const int64_t clips = 2 * c->pairs, d = network->embedding;
+    const int64_t floats = (int64_t)network->channels * network->bands * network->frames;
 
     COC_TRY(coc_alloc(clips, sizeof *c->pair, &c->pair));
     COC_TRY(coc_alloc(clips, sizeof *c->request, &c->request));
-    COC_TRY(coc_alloc(clips * network->channels * network->bands * network->frames, sizeof *c->x,
-                      &c->x));
-    COC_TRY(coc_alloc(clips * network->channels, sizeof *c->keep, &c->keep));
-    status = device->alloc(device, (size_t)clips * row, &h);
-    if (status == COC_OK) status = device->alloc(device, (size_t)c->pairs * row, &p);
-    c->h = h;
-    c->p = p;
-    return status;
+    COC_TRY(coc_device_alloc(device, clips * floats, sizeof *c->x, &c->x));
+    COC_TRY(coc_device_alloc(device, clips * d, sizeof *c->h, &c->h));
+    COC_TRY(coc_device_alloc(device, c->pairs * d, sizeof *c->p, &c->p));
+    return coc_mode_mask(mode, network->channels, clips, device, &c->keep);
 }
 
 /* Embed n pairs whose windows are given; rows go to h1, p [n][d]. */
@@ -84,9 +78,8 @@ static coc_status embed_share(const coc_embedder *e, const coc_sampler *sampler,
                               const int64_t *window, int64_t n, bool progress, coc_embedded *mine)
 {
     chunk c = {.pairs = e->capacity / 2};
-    coc_status status = chunk_create(e, &c);
+    coc_status status = chunk_create(e, mode, &c);
 
-    if (status == COC_OK) coc_mode_keep(mode, e->params->network->channels, 2 * c.pairs, c.keep);
     for (int64_t i = 0; i < n && status == COC_OK; i += c.pairs) {
         const int64_t count = n - i < c.pairs ? n - i : c.pairs;
 

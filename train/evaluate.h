@@ -14,8 +14,11 @@
 /* Which channels the encoder sees: what the three COCOLA scores stand for. */
 typedef enum { COC_MODE_BOTH, COC_MODE_HARMONIC, COC_MODE_PERCUSSIVE, COC_MODES } coc_mode;
 const char *coc_mode_name(coc_mode mode);
-/* Fill keep [n][channels] for a mode; one-channel models only have COC_MODE_BOTH. */
+/* Fill keep [n][channels], host, for a mode; one-channel models only have COC_MODE_BOTH. */
 void coc_mode_keep(coc_mode mode, int channels, int64_t n, real *keep);
+/* The same on a device, for the caller to release. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE. */
+coc_status coc_mode_mask(coc_mode mode, int channels, int64_t n, const coc_device *device,
+                         real **keep);
 /* "both", "harmonic", "percussive" or "all": the modes to run, in order; returns their number.
  * channels 1: only both. Errors: COC_ERR_USAGE. */
 coc_status coc_mode_parse(const char *text, int channels, coc_mode modes[COC_MODES], int *count);

@@ -16,6 +16,9 @@ struct coc_loader {
     coc_clip_request *requests; /* [2n] */
     int64_t *dealt;             /* [K] pair that stands in each slot; NULL with one group */
     int64_t *slot_of;           /* [K] its inverse */
+    float *keep;                /* host: of the batch that is made, on their way to the device */
+    uint32_t *pair;
+    uint8_t *view;
 
     int slots; /* batches in the ring: one in use, the others ahead */
     coc_batch batch[COC_MAX_PREFETCH + 1];
@@ -86,16 +89,29 @@ static void describe_clip(coc_loader *l, coc_batch *b, int64_t i)
     coc_sampler_draw(l->sampler, position, &l->drawn[i]);
     l->requests[i] = (coc_clip_request){&l->drawn[i], view, position,
                                         view ? (float)l->settings->data.noise : 0.0f};
-    b->pair[i] = (uint32_t)pair;
-    b->view[i] = (uint8_t)view;
+    l->pair[i] = (uint32_t)pair;
+    l->view[i] = (uint8_t)view;
     for (int c = 0; c < channels; c++)
-        b->keep[i * channels + c] = (float)(kept >> c & 1);
+        l->keep[i * channels + c] = (float)(kept >> c & 1);
     if (view) {
         b->column_track[i - l->pairs] = l->drawn[i].track_id;
     } else {
         b->row_track[i] = l->drawn[i].track_id;
         b->label[i] = l->dealt != NULL ? l->slot_of[pair] : pair;
     }
+}
+
+/* What describe_clip wrote for the model, to where the model is. */
+static coc_status send_descriptions(coc_loader *l, coc_batch *b)
+{
+    const coc_device *device = coc_clips_device(l->clips);
+    const size_t clips = (size_t)(2 * l->pairs);
+    const size_t channels = (size_t)coc_feature_channels(l->settings->data.features);
+
+    COC_TRY(device->copy(device, b->keep, l->keep, clips * channels * sizeof *b->keep, NULL));
+    COC_TRY(device->copy(device, b->pair, l->pair, clips * sizeof *b->pair, NULL));
+    COC_TRY(device->copy(device, b->view, l->view, clips * sizeof *b->view, NULL));
+    return device->wait(device, NULL);
 }
 
 static coc_status make_batch(coc_loader *l, int64_t step, coc_batch *b)
@@ -106,6 +122,7 @@ static coc_status make_batch(coc_loader *l, int64_t step, coc_batch *b)
     for (int64_t i = 0; i < 2 * l->pairs; i++)
         describe_clip(l, b, i);
     if (b->row_set != NULL) choose_columns(l, b);
+    COC_TRY(send_descriptions(l, b));
     return coc_clips_compute(l->clips, l->sampler, l->requests, 2 * l->pairs, b->x,
                              &b->load_seconds, &b->feature_seconds);
 }
@@ -165,14 +182,16 @@ coc_status coc_loader_next(coc_loader *l, const coc_batch **batch)
     return l->failed;
 }
 
-static coc_status create_batch(coc_batch *b, int64_t pairs, const coc_settings *settings)
+static coc_status create_batch(const coc_device *device, int64_t pairs,
+                               const coc_settings *settings, coc_batch *b)
 {
     const coc_feature_kind kind = settings->data.features;
     const int64_t clips = 2 * pairs;
 
     b->pairs = pairs;
-    COC_TRY(coc_alloc(clips * coc_clip_floats(kind), sizeof *b->x, &b->x));
-    COC_TRY(coc_alloc(clips * coc_feature_channels(kind), sizeof *b->keep, &b->keep));
+    COC_TRY(coc_device_alloc(device, clips * coc_clip_floats(kind), sizeof *b->x, &b->x));
+    COC_TRY(
+        coc_device_alloc(device, clips * coc_feature_channels(kind), sizeof *b->keep, &b->keep));
     COC_TRY(coc_alloc(pairs, sizeof *b->label, &b->label));
     COC_TRY(coc_alloc(pairs, sizeof *b->row_track, &b->row_track));
     COC_TRY(coc_alloc(pairs, sizeof *b->column_track, &b->column_track));
@@ -180,23 +199,27 @@ static coc_status create_batch(coc_batch *b, int64_t pairs, const coc_settings *
         COC_TRY(coc_alloc(pairs, sizeof *b->row_set, &b->row_set));
         COC_TRY(coc_alloc(settings->train.batch, sizeof *b->column_set, &b->column_set));
     }
-    COC_TRY(coc_alloc(clips, sizeof *b->pair, &b->pair));
-    return coc_alloc(clips, sizeof *b->view, &b->view);
+    COC_TRY(coc_device_alloc(device, clips, sizeof *b->pair, &b->pair));
+    return coc_device_alloc(device, clips, sizeof *b->view, &b->view);
 }
 
 static coc_status create_parts(coc_loader *l)
 {
     const coc_settings *s = l->settings;
+    const int64_t clips = 2 * l->pairs;
 
     COC_TRY(coc_clips_create(s->model.backend, s->data.features, s->data.threads, &l->clips));
-    COC_TRY(coc_alloc(2 * l->pairs, sizeof *l->drawn, &l->drawn));
-    COC_TRY(coc_alloc(2 * l->pairs, sizeof *l->requests, &l->requests));
+    COC_TRY(coc_alloc(clips, sizeof *l->drawn, &l->drawn));
+    COC_TRY(coc_alloc(clips, sizeof *l->requests, &l->requests));
+    COC_TRY(coc_alloc(clips * coc_feature_channels(s->data.features), sizeof *l->keep, &l->keep));
+    COC_TRY(coc_alloc(clips, sizeof *l->pair, &l->pair));
+    COC_TRY(coc_alloc(clips, sizeof *l->view, &l->view));
     if (l->groups > 1) {
         COC_TRY(coc_alloc(s->train.batch, sizeof *l->dealt, &l->dealt));
         COC_TRY(coc_alloc(s->train.batch, sizeof *l->slot_of, &l->slot_of));
     }
     for (int i = 0; i < l->slots; i++)
-        COC_TRY(create_batch(&l->batch[i], l->pairs, s));
+        COC_TRY(create_batch(coc_clips_device(l->clips), l->pairs, s, &l->batch[i]));
     if (s->data.prefetch == 0) return COC_OK;
     if (pthread_create(&l->thread, NULL, work, l) != 0)
         return COC_FAIL(COC_ERR_MEMORY, "the loader's thread cannot be started");
@@ -227,6 +250,19 @@ coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sa
     return status;
 }
 
+static void free_batch(const coc_device *device, coc_batch *b)
+{
+    device->release(device, b->x);
+    device->release(device, b->keep);
+    device->release(device, b->pair);
+    device->release(device, b->view);
+    free(b->label);
+    free(b->row_track);
+    free(b->column_track);
+    free(b->row_set);
+    free(b->column_set);
+}
+
 void coc_loader_destroy(coc_loader **loader)
 {
     coc_loader *l = *loader;
@@ -239,24 +275,16 @@ void coc_loader_destroy(coc_loader **loader)
         pthread_mutex_unlock(&l->lock);
         pthread_join(l->thread, NULL);
     }
-    for (int i = 0; i < l->slots; i++) {
-        coc_batch *b = &l->batch[i];
-
-        free(b->x);
-        free(b->keep);
-        free(b->label);
-        free(b->row_track);
-        free(b->column_track);
-        free(b->row_set);
-        free(b->column_set);
-        free(b->pair);
-        free(b->view);
-    }
+    for (int i = 0; l->clips != NULL && i < l->slots; i++)
+        free_batch(coc_clips_device(l->clips), &l->batch[i]);
     coc_clips_destroy(&l->clips);
     free(l->drawn);
     free(l->requests);
     free(l->dealt);
     free(l->slot_of);
+    free(l->keep);
+    free(l->pair);
+    free(l->view);
     pthread_cond_destroy(&l->changed);
     pthread_mutex_destroy(&l->lock);
     free(l);

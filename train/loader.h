@@ -12,10 +12,11 @@
 #include "configs/settings.h"
 #include "preprocess/sampler.h"
 
+/* x, keep, pair and view lie on the backend's device, the rest on the host. */
 typedef struct {
     int64_t step;
     int64_t pairs;                      /* local, n */
-    float *x;                           /* [2n][C][F][T] features: anchors, then positives; host */
+    float *x;                           /* [2n][C][F][T] features: anchors, then positives */
     float *keep;                        /* [2n][C] 0 or 1: the channel mode of every clip */
     int64_t *label;                     /* [n] global slot of each anchor's positive */
     uint64_t *row_track, *column_track; /* [n] track of each anchor, of each positive here */
@@ -29,7 +30,8 @@ typedef struct coc_loader coc_loader;
 
 /* Batches for pairs first .. first + pairs - 1 of `settings->train.batch`, from step on.
  * groups: batch-norm groups in a batch; over 1 deals the positives. Starts the thread unless
- * data.prefetch is 0. Borrows the sampler. */
+ * data.prefetch is 0. Borrows settings and sampler. Errors: those of coc_clips_create,
+ * COC_ERR_MEMORY, COC_ERR_DEVICE. */
 coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sampler,
                              int64_t first, int64_t pairs, int64_t groups, int64_t step,
                              coc_loader **loader);

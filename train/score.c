@@ -23,13 +23,15 @@ struct coc_scorer {
     coc_features *features;
     coc_encoder *encoder;
 
-    int64_t room, filled;  /* windows: of the batch, now in it */
+    int64_t room, filled; /* windows: of the batch, now in it */
+    float *cut;           /* [COC_CLIP_SAMPLES] a window on its way to wave; host */
+    double *s;            /* [room]; host */
+    int64_t *owner;       /* [room] row of each window */
+    /* on the backend's device */
     float *wave[2];        /* [room][COC_CLIP_SAMPLES] of contexts, of outputs */
     float *x;              /* [2 filled][C][F][T]: contexts, then outputs */
     real *keep[COC_MODES]; /* [2 room][C] */
-    real *h;               /* [2 filled][d], backend memory */
-    double *s;             /* [room] */
-    int64_t *owner;        /* [room] row of each window */
+    real *h;               /* [2 filled][d] */
 
     open_row *rows; /* [n] of the run */
     int64_t n, delivered;
@@ -49,23 +51,20 @@ static coc_status create_parts(coc_scorer *s)
     const coc_network *network = &s->model->network;
     const coc_device *device = s->backend->device;
     const int64_t clips = 2 * s->room;
-    void *h;
+    const int64_t floats = (int64_t)network->channels * network->bands * network->frames;
 
     COC_TRY(coc_features_create(s->settings.backend, 0, &s->features));
     COC_TRY(coc_encoder_create(s->backend, network, clips, false, &s->encoder));
-    for (int side = 0; side < 2; side++)
-        COC_TRY(coc_alloc(s->room * COC_CLIP_SAMPLES, sizeof(float), &s->wave[side]));
-    COC_TRY(coc_alloc(clips * network->channels * network->bands * network->frames, sizeof *s->x,
-                      &s->x));
-    for (int m = 0; m < s->settings.mode_count; m++) {
-        COC_TRY(coc_alloc(clips * network->channels, sizeof(real), &s->keep[m]));
-        coc_mode_keep(s->settings.modes[m], network->channels, clips, s->keep[m]);
-    }
+    COC_TRY(coc_alloc(COC_CLIP_SAMPLES, sizeof *s->cut, &s->cut));
     COC_TRY(coc_alloc(s->room, sizeof *s->s, &s->s));
     COC_TRY(coc_alloc(s->room, sizeof *s->owner, &s->owner));
-    COC_TRY(device->alloc(device, (size_t)(clips * network->embedding) * sizeof(real), &h));
-    s->h = h;
-    return COC_OK;
+    for (int side = 0; side < 2; side++)
+        COC_TRY(
+            coc_device_alloc(device, s->room * COC_CLIP_SAMPLES, sizeof(float), &s->wave[side]));
+    COC_TRY(coc_device_alloc(device, clips * floats, sizeof *s->x, &s->x));
+    for (int m = 0; m < s->settings.mode_count; m++)
+        COC_TRY(coc_mode_mask(s->settings.modes[m], network->channels, clips, device, &s->keep[m]));
+    return coc_device_alloc(device, clips * network->embedding, sizeof *s->h, &s->h);
 }
 
 coc_status coc_scorer_create(const coc_model *model, coc_backend *backend,
@@ -90,18 +89,21 @@ coc_status coc_scorer_create(const coc_model *model, coc_backend *backend,
 void coc_scorer_destroy(coc_scorer **scorer)
 {
     coc_scorer *s = *scorer;
+    const coc_device *device;
 
     if (s == NULL) return;
+    device = s->backend->device;
     coc_features_destroy(&s->features);
     coc_encoder_destroy(&s->encoder);
     for (int m = 0; m < COC_MODES; m++)
-        free(s->keep[m]);
-    free(s->wave[0]);
-    free(s->wave[1]);
-    free(s->x);
+        device->release(device, s->keep[m]);
+    device->release(device, s->wave[0]);
+    device->release(device, s->wave[1]);
+    device->release(device, s->x);
+    device->release(device, s->h);
+    free(s->cut);
     free(s->s);
     free(s->owner);
-    s->backend->device->release(s->backend->device, s->h);
     free(s);
     *scorer = NULL;
 }
@@ -157,14 +159,17 @@ static coc_status deliver(coc_scorer *s, int64_t begun)
 
 /* ---- files to windows ----------------------------------------------------------------------- */
 
-static void cut_window(const coc_scorer *s, const coc_audio *audio, int64_t start, int64_t length,
-                       float *wave)
+static coc_status cut_window(coc_scorer *s, const coc_audio *audio, int64_t start, int64_t length,
+                             float *wave)
 {
+    const coc_device *device = s->backend->device;
     int64_t count = length - start;
 
     if (count > s->window) count = s->window;
-    memset(wave, 0, COC_CLIP_SAMPLES * sizeof *wave);
-    memcpy(wave, audio->samples + start, (size_t)count * sizeof *wave);
+    memset(s->cut, 0, COC_CLIP_SAMPLES * sizeof *s->cut);
+    memcpy(s->cut, audio->samples + start, (size_t)count * sizeof *s->cut);
+    COC_TRY(device->copy(device, wave, s->cut, COC_CLIP_SAMPLES * sizeof *wave, NULL));
+    return device->wait(device, NULL);
 }
 
 static coc_status add_windows(coc_scorer *s, int64_t index, const coc_audio audio[2],
@@ -174,8 +179,8 @@ static coc_status add_windows(coc_scorer *s, int64_t index, const coc_audio audi
 
     for (int64_t w = 0; w < windows; w++) {
         for (int side = 0; side < 2; side++)
-            cut_window(s, &audio[side], w * s->hop, length,
-                       s->wave[side] + s->filled * COC_CLIP_SAMPLES);
+            COC_TRY(cut_window(s, &audio[side], w * s->hop, length,
+                               s->wave[side] + s->filled * COC_CLIP_SAMPLES));
         s->owner[s->filled++] = index;
         if (s->filled == s->room) COC_TRY(score_batch(s));
     }

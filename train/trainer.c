@@ -37,21 +37,12 @@ static coc_status compare_data(const coc_trainer *t)
     return coc_same_content(t->comm, d->valid, coc_store_hash(t->valid_store));
 }
 
-static coc_status device_real(coc_trainer *t, int64_t count, real **out)
-{
-    void *memory;
-
-    COC_TRY(t->backend->device->alloc(t->backend->device, (size_t)count * sizeof(real), &memory));
-    *out = memory;
-    return COC_OK;
-}
-
 static coc_status create_model(coc_trainer *t)
 {
     const coc_settings *s = &t->settings;
     const int64_t n = 2 * t->pairs;
     const coc_profile *profile;
-    void *sum;
+    const coc_device *device;
 
     COC_TRY(coc_profile_find(s->model.profile, coc_feature_channels(s->data.features), &profile));
     if (profile->features != s->data.features)
@@ -60,16 +51,15 @@ static coc_status create_model(coc_trainer *t)
                         profile->name, coc_feature_name(s->data.features));
     COC_TRY(coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS, COC_FRAMES,
                               &t->network));
-    COC_TRY(coc_params_create(&t->network, t->backend->device, &t->params));
+    device = t->backend->device;
+    COC_TRY(coc_params_create(&t->network, device, &t->params));
     COC_TRY(coc_params_init(t->params, &s->model, (uint64_t)s->train.seed));
     COC_TRY(coc_encoder_create(t->backend, &t->network, n, true, &t->encoder));
-    COC_TRY(device_real(t, n * t->network.embedding, &t->h));
-    COC_TRY(device_real(t, n * t->network.embedding, &t->dh));
-    COC_TRY(device_real(t, n * t->network.head.out_c, &t->dropout));
-    COC_TRY(device_real(t, n * t->network.blocks, &t->depth));
-    COC_TRY(t->backend->device->alloc(t->backend->device, sizeof *t->sum, &sum));
-    t->sum = sum;
-    return COC_OK;
+    COC_TRY(coc_device_alloc(device, n * t->network.embedding, sizeof *t->h, &t->h));
+    COC_TRY(coc_device_alloc(device, n * t->network.embedding, sizeof *t->dh, &t->dh));
+    COC_TRY(coc_device_alloc(device, n * t->network.head.out_c, sizeof *t->dropout, &t->dropout));
+    COC_TRY(coc_device_alloc(device, n * t->network.blocks, sizeof *t->depth, &t->depth));
+    return coc_device_alloc(device, 1, sizeof *t->sum, &t->sum);
 }
 
 static coc_status share_pairs(coc_trainer *t)
