@@ -258,6 +258,57 @@ static void failed_sum_keeps_its_status(void)
     coc_trainer_destroy(&t);
 }
 
+/* Flip bytes all over the samples of every shard, which make up most of it. */
+static coc_status damage_store(void)
+{
+    char path[COC_PATH_BYTES];
+    coc_names names;
+    coc_status status;
+
+    snprintf(path, sizeof path, "%s/store", folder);
+    COC_TRY(coc_list_folder(path, &names));
+    status = COC_OK;
+    for (int64_t i = 0; i < names.count; i++) {
+        FILE *file;
+
+        if (strstr(names.name[i], ".h5") == NULL) continue;
+        snprintf(path, sizeof path, "%s/store/%s", folder, names.name[i]);
+        file = fopen(path, "r+b");
+        if (file == NULL) {
+            status = COC_FAIL(COC_ERR_IO, "%s: cannot be opened", path);
+            break;
+        }
+        for (int64_t at = coc_file_bytes(path) / 4; at < coc_file_bytes(path) * 3 / 4;
+             at += 20000) {
+            const int byte = fseek(file, at, SEEK_SET) == 0 ? fgetc(file) : 0;
+
+            if (fseek(file, at, SEEK_SET) != 0 || fputc(byte ^ 1, file) == EOF) exit(1);
+        }
+        fclose(file);
+    }
+    coc_names_free(&names);
+    return status;
+}
+
+/* A damaged block is named in the caller's thread, whichever of the reading threads met it. */
+static void damage_is_named(void)
+{
+    coc_settings settings = make_settings(world->size < 4 ? 4 : world->size, 0);
+    const coc_batch *batch;
+    coc_trainer *t = NULL;
+    coc_status status = COC_OK;
+
+    settings.data.threads = 3;
+    REQUIRE_OK(coc_trainer_create(&settings, world, folder, &t));
+    REQUIRE_OK(coc_trainer_start_loader(t));
+    REQUIRE_OK(coc_comm_agree(world, "damage", world->rank == 0 ? damage_store() : COC_OK));
+    for (int i = 0; i < 100 && status == COC_OK; i++) /* not every clip is damaged */
+        status = coc_loader_next(t->loader, &batch);
+    CHECK(status == COC_ERR_INPUT);
+    CHECK(strstr(coc_error_text(), "damaged in track") != NULL);
+    coc_trainer_destroy(&t);
+}
+
 /* More ranks than pairs are refused on all of them, by one message. */
 static void too_many_ranks_are_refused(void)
 {
@@ -292,6 +343,7 @@ static int run_all(void)
     RUN(prefetch_changes_nothing);
     RUN(failed_sum_keeps_its_status);
     RUN(too_many_ranks_are_refused);
+    RUN(damage_is_named);
     return coc_test_result();
 }
 

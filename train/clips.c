@@ -1,5 +1,6 @@
 #include "train/clips.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -58,6 +59,43 @@ const coc_device *coc_clips_device(const coc_clips *clips)
     return clips->features->device;
 }
 
+/* The failure of the first clip in order that has one. */
+typedef struct {
+    int64_t clip;
+    coc_status status;
+    char text[2000], place[160];
+} fault;
+
+/* Called by one thread at a time, the one that failed: texts are kept per thread. */
+static void note_fault(fault *first, int64_t clip, coc_status status)
+{
+    if (first->status != COC_OK && first->clip < clip) return;
+    first->clip = clip;
+    first->status = status;
+    snprintf(first->text, sizeof first->text, "%s", coc_error_text());
+    snprintf(first->place, sizeof first->place, "%s", coc_error_place());
+}
+
+/* Stems from the store, by all threads: pages come in and blocks are hashed at the first visit. */
+static coc_status read_chunk(coc_clips *clips, const coc_sampler *sampler,
+                             const coc_clip_request *requests, int64_t n)
+{
+    fault first = {.status = COC_OK};
+
+#pragma omp parallel for schedule(dynamic, 1) num_threads(clips->features->threads)
+    for (int64_t i = 0; i < n; i++) {
+        const coc_clip_request *r = &requests[i];
+        const coc_status status = coc_sampler_mix(sampler, r->pair, r->view, r->position, r->noise,
+                                                  &clips->scratch[i], &clips->mix[i]);
+
+        if (status == COC_OK) continue;
+#pragma omp critical(coc_clips_fault)
+        note_fault(&first, i, status);
+    }
+    if (first.status != COC_OK) coc_error_set(first.text, first.place);
+    return first.status;
+}
+
 static coc_status compute_chunk(coc_clips *clips, const coc_sampler *sampler,
                                 const coc_clip_request *requests, int64_t n, float *x,
                                 double *load_seconds, double *feature_seconds)
@@ -65,9 +103,7 @@ static coc_status compute_chunk(coc_clips *clips, const coc_sampler *sampler,
     const double begin = coc_clock_seconds();
     double loaded;
 
-    for (int64_t i = 0; i < n; i++)
-        COC_TRY(coc_sampler_mix(sampler, requests[i].pair, requests[i].view, requests[i].position,
-                                requests[i].noise, &clips->scratch[i], &clips->mix[i]));
+    COC_TRY(read_chunk(clips, sampler, requests, n));
     loaded = coc_clock_seconds();
     COC_TRY(clips->features->ops->mix(clips->features, clips->mix, n, clips->wave));
     COC_TRY(coc_features_compute(clips->features, clips->kind, clips->wave, n, x));
