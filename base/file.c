@@ -136,22 +136,6 @@ void coc_file_discard(const char *temporary)
     if (temporary[0] != '\0') unlink(temporary);
 }
 
-void coc_remove_partials(const char *path)
-{
-    char folder[COC_PATH_BYTES], prefix[COC_PATH_BYTES], full[COC_PATH_BYTES];
-    const char *name;
-    coc_names names;
-
-    split_path(path, folder, &name);
-    if (snprintf(prefix, sizeof prefix, ".%s.partial-", name) >= COC_PATH_BYTES) return;
-    if (coc_list_folder(folder, &names) != COC_OK) return;
-    for (int64_t i = 0; i < names.count; i++)
-        if (strncmp(names.name[i], prefix, strlen(prefix)) == 0 &&
-            coc_path_join(full, folder, names.name[i]) == COC_OK)
-            unlink(full);
-    coc_names_free(&names);
-}
-
 void coc_sweep_partials(const char *folder)
 {
     char path[COC_PATH_BYTES];

@@ -24,12 +24,11 @@ coc_status coc_make_folders(const char *path);
  *
  * A path that is there and no regular file is refused (COC_ERR_IO).
  * coc_file_discard removes a temporary (also one that does not exist). A crash leaves a
- * ".partial-" file; coc_remove_partials deletes those in a folder that are for `path`. */
+ * ".partial-" file, for coc_sweep_partials. */
 enum { COC_PATH_BYTES = 4096 };
 coc_status coc_new_file_path(const char *path, char temporary[COC_PATH_BYTES]);
 coc_status coc_file_publish(const char *temporary, const char *path);
 void coc_file_discard(const char *temporary);
-void coc_remove_partials(const char *path);
 
 /* Remove all ".partial-" files and folders in a folder, whatever they were for: what killed runs
  * have left. Only whoever holds the folder's lock may call it. */
