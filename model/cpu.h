@@ -39,6 +39,16 @@ enum { COC_LANES = 4, COC_VECTOR_REGISTERS = 16 };
 #define COC_UNROLL _Pragma("GCC unroll 32")
 #endif
 
+/* Keeps a vector that is used several times in a register: compilers like to load it again for each
+ * use, and loads are what is scarce then. */
+#if defined(__x86_64__)
+#define COC_IN_REGISTER(vector) __asm__("" : "+x"(vector))
+#elif defined(__aarch64__)
+#define COC_IN_REGISTER(vector) __asm__("" : "+w"(vector))
+#else
+#define COC_IN_REGISTER(vector) (void)(vector)
+#endif
+
 typedef float coc_vec __attribute__((vector_size(4 * COC_LANES)));
 typedef int32_t coc_ivec __attribute__((vector_size(4 * COC_LANES)));
 typedef float coc_vec_in_memory __attribute__((vector_size(4 * COC_LANES), aligned(4), may_alias));

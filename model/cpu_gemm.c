@@ -7,7 +7,8 @@
 
 enum {
     MANY = COC_VECTOR_REGISTERS == 32,
-    WIDEST = 3, /* vectors of columns in a tile */
+    WIDEST = 3,       /* vectors of columns in a tile; what is left over makes others narrower */
+    PRODUCT_WIDE = 2, /* usual in coc_cpu_multiply; coc_cpu_outer: WIDEST */
     /* rows of a tile that is 1, 2, 3 vectors wide */
     ROWS_1 = 8,
     ROWS_2 = MANY ? 10 : 6,
@@ -74,7 +75,7 @@ bool coc_cpu_next_panel(coc_cpu_panel *panel, int64_t end, int64_t positions, in
 static int block_width(int left, int usual)
 {
     if (left <= WIDEST) return left;
-    return usual == 3 && left == 4 ? 2 : usual;
+    return usual == WIDEST && left == WIDEST + 1 ? 2 : usual;
 }
 
 int64_t coc_cpu_packed_size(int k, int n)
@@ -102,7 +103,7 @@ void coc_cpu_pack(int k, int n, const float *w, int64_t k_stride, int64_t n_stri
     int block = 0;
 
     for (int v = 0; v < vectors; block++) {
-        const int wide = block_width(vectors - v, 2), first = v * COC_LANES;
+        const int wide = block_width(vectors - v, PRODUCT_WIDE), first = v * COC_LANES;
         const int columns = n - first < wide * COC_LANES ? n - first : wide * COC_LANES;
 
         if (block % threads == thread)
@@ -120,8 +121,10 @@ COC_KERNEL void add_step(const int rows, const int wide, const float *a, const f
     coc_vec column[WIDEST];
 
     COC_UNROLL
-    for (int j = 0; j < wide; j++)
+    for (int j = 0; j < wide; j++) {
         column[j] = coc_load(b + j * COC_LANES);
+        if (wide == WIDEST) COC_IN_REGISTER(column[j]);
+    }
     COC_UNROLL
     for (int i = 0; i < rows; i++) {
         const float value = a[i * COC_LANES];
@@ -245,7 +248,7 @@ void coc_cpu_multiply(const coc_cpu_product *p)
     const int vectors = coc_vectors(p->n);
 
     for (int v = 0; v < vectors;) {
-        const int wide = block_width(vectors - v, 2);
+        const int wide = block_width(vectors - v, PRODUCT_WIDE);
 
         for (int clip = 0; clip < p->clips; clip++)
             (wide == 1   ? multiply_clip_1
@@ -283,8 +286,10 @@ COC_KERNEL void outer_tile(const int high, const int wide, int rows, const float
         coc_vec column[WIDEST];
 
         COC_UNROLL
-        for (int j = 0; j < wide; j++)
+        for (int j = 0; j < wide; j++) {
             column[j] = coc_load(z + j * stride * COC_LANES);
+            COC_IN_REGISTER(column[j]);
+        }
         COC_UNROLL
         for (int i = 0; i < high; i++)
             COC_UNROLL
@@ -319,7 +324,7 @@ void coc_cpu_outer(int rows, int n, int k, const float *dy, const float *z, int6
     const float *single = turned ? z : dy;
 
     for (int v = 0; v < vectors;) {
-        const int wide = block_width(vectors - v, 3);
+        const int wide = block_width(vectors - v, WIDEST);
         const float *columns = (turned ? dy : z) + v * stride * COC_LANES;
         float *to = dw + (int64_t)all * v * COC_LANES;
 
@@ -356,7 +361,7 @@ void coc_cpu_outer_add(int n, int k, int parts, const float *part, int threads, 
 
     coc_cpu_share(others, threads, thread, &first, &end);
     for (int v = 0; v < vectors;) {
-        const int width = block_width(vectors - v, 3) * COC_LANES, column = v * COC_LANES;
+        const int width = block_width(vectors - v, WIDEST) * COC_LANES, column = v * COC_LANES;
         const int columns = across - column < width ? across - column : width;
 
         for (int64_t i = first; i < end; i++)
