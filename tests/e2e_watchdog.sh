@@ -18,6 +18,7 @@ fail() {
 start() {
     local ranks=$1
     shift
+    : >"$out" # the launcher's shell may empty it only after the lines of before were counted
     timeout -k 1 60 mpirun --oversubscribe -n "$ranks" "$program" "$@" >"$out" 2>"$err" &
     launcher=$!
     for _ in $(seq 600); do
@@ -139,6 +140,7 @@ a_signal_stops_all_at_one_step() {
 
 a_second_interrupt_ends_the_process() {
     # The first one asks; a process that computes on is ended by the second.
+    : >"$out"
     timeout -k 1 60 "$program" 60 compute 0 >"$out" 2>"$err" &
     launcher=$!
     for _ in $(seq 200); do grep -q computing "$out" && break; sleep 0.05; done
