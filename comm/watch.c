@@ -113,6 +113,13 @@ static void name_late(inquiry *q, bool computing)
 
 static void name_others(inquiry *q)
 {
+    if (coc_side_size() == 0) {
+        say(q,
+            "rank %d on %s is here, another one is not: look for a host that is stopped, slow or "
+            "cut off",
+            q->comm->rank, q->comm->host);
+        return;
+    }
     name_silent(q);
     if (q->named == 0) name_late(q, true);
     if (q->named == 0) name_late(q, false);

@@ -98,23 +98,43 @@ static coc_status check_collectives(coc_comm *comm)
 
 /* ---- start */
 
-static coc_status open_side_channel(int rank, int size)
+/* Seconds. A launcher ends the others about one second after it was asked to. */
+static const double ending_time = 5.0;
+
+/* peers [size], of which each rank has its own -> all. The first time that the ranks meet. They
+ * cannot tell each other yet who speaks, so each leaves the lower ones the time to end the job. */
+static coc_status exchange(coc_peer *peers, int rank, int size, double deadline)
 {
-    coc_peer self = {0}, *peers;
-    coc_status status = COC_OK;
+    coc_mpi_comm all = {.mpi = MPI_COMM_WORLD};
+    coc_comm comm = {
+        .rank = rank, .size = size, .deadline = deadline + ending_time * rank, .impl = &all};
+    MPI_Request handle;
+    coc_request r = {
+        .what = "start", .handles = &handle, .handle_count = 1, .all_here = MPI_REQUEST_NULL};
+
+    memcpy(comm.host, peers[rank].host, sizeof comm.host);
+    COC_TRY(coc_mpi_check(MPI_Iallgather(MPI_IN_PLACE, 0, MPI_BYTE, peers, (int)sizeof *peers,
+                                         MPI_BYTE, MPI_COMM_WORLD, &handle),
+                          r.what));
+    return coc_watch(&comm, &r);
+}
+
+static coc_status open_side_channel(int rank, int size, double deadline)
+{
+    coc_peer *peers;
+    coc_status status;
 
     COC_TRY(coc_alloc(size, sizeof *peers, &peers));
-    if (size > 1) coc_side_open(&self);
-    gethostname(self.host, sizeof self.host - 1);
-    status = coc_mpi_check(MPI_Allgather(&self, (int)sizeof self, MPI_BYTE, peers, (int)sizeof self,
-                                         MPI_BYTE, MPI_COMM_WORLD),
-                           "addresses");
-    if (status == COC_OK) status = coc_side_start(peers, rank, size);
+    if (size > 1) coc_side_open(&peers[rank]);
+    gethostname(peers[rank].host, sizeof peers[rank].host - 1);
+    COC_TRY(exchange(peers, rank, size, deadline)); /* else MPI may still write there: not freed */
+    status = coc_side_start(peers, rank, size);
     free(peers);
     return status;
 }
 
-/* A communicator over all ranks with what it says of this machine. */
+/* A communicator over all ranks with what it says of this machine. MPI makes communicators without
+ * a deadline, so this is begun when all have met. */
 static coc_status over_all(const coc_comm_settings *settings, uint64_t id, coc_comm **comm)
 {
     MPI_Comm mpi, local;
@@ -134,7 +154,7 @@ static coc_status over_all(const coc_comm_settings *settings, uint64_t id, coc_c
 
 static coc_status start_world(const coc_comm_settings *settings, int rank, coc_comm **world)
 {
-    COC_TRY(open_side_channel(rank, state.size));
+    COC_TRY(open_side_channel(rank, state.size, settings->deadline));
     COC_TRY(over_all(settings, CONTROL_ID, &state.control));
     COC_TRY(over_all(settings, WORLD_ID, world));
     return check_collectives(*world);

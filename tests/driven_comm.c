@@ -3,6 +3,7 @@
  *     driven_comm DEADLINE SCENARIO [RANK]
  *
  *     run      steps of a gather and a sum until a signal asks to stop; then all stop at one step
+ *     absent   RANK starts MPI and then never comes to the others
  *     compute  as run, but from step 3 RANK computes for ever
  *     fail     as run, but in step 3 RANK returns a failure of its own
  *     agree    as fail, but all ranks agree on it first
@@ -11,6 +12,7 @@
  *     every    in step 3 every rank returns a failure at the same time
  *
  * Every rank first prints "rank R pid P ready" to standard output. It ends as train/main.c does. */
+#include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,23 @@
 static coc_comm *world, *pair;
 static const char *scenario;
 static int chosen;
+
+static _Noreturn void compute_for_ever(void)
+{
+    for (;;)
+        coc_sleep_seconds(1);
+}
+
+/* Takes the place of MPI's own, which has this second name for it. */
+int MPI_Init_thread(int *argc, char ***argv, int required, int *provided)
+{
+    const int code = PMPI_Init_thread(argc, argv, required, provided);
+    int rank = -1;
+
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    if (strcmp(scenario, "absent") == 0 && rank == chosen) compute_for_ever();
+    return code;
+}
 
 static coc_status go_apart(void)
 {
@@ -38,8 +57,7 @@ static coc_status go_wrong(void)
     if (strcmp(scenario, "compute") == 0 && me) {
         printf("computing\n");
         fflush(stdout);
-        for (;;)
-            coc_sleep_seconds(1);
+        compute_for_ever();
     }
     if (strcmp(scenario, "apart") == 0) return go_apart();
     if (strcmp(scenario, "agree") == 0)

@@ -78,6 +78,19 @@ a_computing_rank_is_named() {
     expect "rank [02] on $host: step 3, collective 'gradient': .*: rank 1 on $host is late: step 3, computing for [0-9]* s after 'embeddings'"
 }
 
+an_absent_rank_ends_the_start() {
+    # A rank that never comes to the first exchange cannot be named, but the others do not wait for it
+    # for ever: the first one of them speaks.
+    for rank in 0 1; do
+        timeout -k 1 20 mpirun --oversubscribe -n 3 "$program" 2 absent $rank >"$out" 2>"$err" &
+        launcher=$!
+        finish
+        [ "$code" = 6 ] || fail "exit code $code"
+        [ "$took" -lt 10000 ] || fail "took $took ms"
+        expect "step 0, collective 'start': waited [27] s (comm.deadline): rank $((1 - rank)) on $host is here, another one is not"
+    done
+}
+
 a_rank_that_left_its_group_is_named() {
     # Collectives are counted a communicator. A member of a group of two goes on in the world, where
     # more collectives have been started than in the group: who waits in the group names it.
@@ -169,7 +182,7 @@ copies_of_one_rank_are_refused() {
 
 command -v mpirun >/dev/null || exit 77
 for test in a_stopped_rank_is_named a_computing_rank_is_named \
-    a_rank_that_left_its_group_is_named a_failing_rank_ends_all \
+    an_absent_rank_ends_the_start an_absent_rank_ends_the_start a_rank_that_left_its_group_is_named a_failing_rank_ends_all \
     an_agreed_failure_is_said_once a_failure_of_all_is_said_once a_killed_rank_ends_all \
     a_signal_stops_all_at_one_step a_second_interrupt_ends_the_process \
     copies_of_one_rank_are_refused; do
