@@ -302,20 +302,7 @@ void coc_cpu_read_gradient(const coc_gradient *g, int64_t at, int64_t rows, int 
 
 extern const coc_ops coc_cpu_ops;
 
-/* What the fast files were compiled for, as bits. */
-enum {
-    COC_NEEDS_AVX2 = 1,
-    COC_NEEDS_FMA = 2,
-    COC_NEEDS_BMI2 = 4,
-    COC_NEEDS_AVX512F = 8,
-    COC_NEEDS_AVX512VL = 16,
-    COC_NEEDS_AVX512BW = 32,
-    COC_NEEDS_AVX512DQ = 64,
-};
-extern const unsigned coc_cpu_needs;
-
-/* Host device, threads; refuses a processor that lacks what was compiled in. Errors:
- * COC_ERR_DEVICE. */
+/* Host device, threads. */
 coc_status coc_cpu_open(coc_backend *b);
 
 void coc_cpu_stem_forward(coc_backend *b, const coc_conv *s, int64_t n, const float *x,

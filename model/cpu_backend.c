@@ -1,3 +1,5 @@
+#include <omp.h>
+
 #include "model/cpu.h"
 #include "model/cpu_dense.h"
 #include "model/ref.h"
@@ -36,44 +38,12 @@ void coc_cpu_add_sums(int64_t n, int channels, const double *clip_sums, const in
     }
 }
 
-/* Bits of what the compiler was allowed to use for this file and all cpu_*.c but cpu_open.c. */
-#ifdef __AVX2__
-enum { AVX2 = COC_NEEDS_AVX2 };
-#else
-enum { AVX2 = 0 };
-#endif
-#ifdef __FMA__
-enum { FMA = COC_NEEDS_FMA };
-#else
-enum { FMA = 0 };
-#endif
-#ifdef __BMI2__
-enum { BMI2 = COC_NEEDS_BMI2 };
-#else
-enum { BMI2 = 0 };
-#endif
-#ifdef __AVX512F__
-enum { AVX512F = COC_NEEDS_AVX512F };
-#else
-enum { AVX512F = 0 };
-#endif
-#ifdef __AVX512VL__
-enum { AVX512VL = COC_NEEDS_AVX512VL };
-#else
-enum { AVX512VL = 0 };
-#endif
-#ifdef __AVX512BW__
-enum { AVX512BW = COC_NEEDS_AVX512BW };
-#else
-enum { AVX512BW = 0 };
-#endif
-#ifdef __AVX512DQ__
-enum { AVX512DQ = COC_NEEDS_AVX512DQ };
-#else
-enum { AVX512DQ = 0 };
-#endif
-
-const unsigned coc_cpu_needs = AVX2 | FMA | BMI2 | AVX512F | AVX512VL | AVX512BW | AVX512DQ;
+coc_status coc_cpu_open(coc_backend *b)
+{
+    b->device = coc_device_host();
+    if (b->threads <= 0) b->threads = omp_get_max_threads();
+    return COC_OK;
+}
 
 const coc_ops coc_cpu_ops = {
     .name = "cpu",

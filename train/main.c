@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/processor.h"
 #include "comm/comm.h"
 #include "train/cli.h"
 #include "train/commands.h"
@@ -16,6 +17,7 @@ static coc_status run(int argc, char **argv)
 {
     const coc_command *command;
 
+    COC_TRY(coc_processor_check());
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         coc_print_overview();
         return COC_OK;
