@@ -104,6 +104,12 @@ coc_status coc_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t
 /* Barrier, agreement and flags are for every side: they go over comm->control. */
 coc_status coc_barrier(coc_comm *comm, const char *what);
 
+/* Whether an all-gather has put every rank's part at its place, unchanged: own is a hash of what
+ * this rank sent, found [size] are the hashes of the parts as they came, made by whoever can read
+ * their memory. Collective. Errors: COC_ERR_RANKS with the first place that is wrong, on the ranks
+ * that see it; COC_ERR_MEMORY. */
+coc_status coc_check_slabs(coc_comm *comm, const char *what, uint64_t own, const uint64_t *found);
+
 /* Where ranks can differ (files, memory, settings) all call this before the next collective: if any
  * rank failed, every rank gets a failure. The lowest failing rank keeps its own status and text,
  * with its rank and host in front; the others get COC_ERR_ELSEWHERE. Collective. */

@@ -3,13 +3,19 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/memory.h"
+
+/* The gathered columns are compared with what was sent in the first call and every so many after:
+ * reading them all costs about as much as sending them. */
+enum { CHECK_EVERY = 100, CHUNK = 1 << 18 };
 
 struct coc_similarity {
     coc_backend *backend;
     coc_comm *comm;
     int64_t batch, pairs; /* K, and this rank's share n */
     int d;
+    int64_t calls;
     int64_t *tracks, *values; /* [ranks] columns of every rank, and numbers in them; host */
     coc_arena arena;
     real *p, *dp;         /* [n][d] this rank's columns H2 W', and the gradient there */
@@ -93,6 +99,56 @@ static coc_status set_inputs(coc_similarity *s, const coc_similarity_batch *b)
     return device->zero(device, s->all_dp, (size_t)(s->batch * s->d) * sizeof *s->all_dp, NULL);
 }
 
+/* hash of bytes and what is in it so far; chunk [CHUNK] is host memory. */
+static coc_status add_to_hash(const coc_device *device, const void *from, int64_t bytes,
+                              void *chunk, uint64_t *hash)
+{
+    for (int64_t at = 0; at < bytes; at += CHUNK) {
+        const size_t n = (size_t)(bytes - at < CHUNK ? bytes - at : CHUNK);
+        uint64_t link[2] = {*hash};
+
+        COC_TRY(device->copy(device, chunk, (const char *)from + at, n, NULL));
+        COC_TRY(device->wait(device, NULL));
+        link[1] = coc_hash(chunk, n);
+        *hash = coc_hash(link, sizeof link);
+    }
+    return COC_OK;
+}
+
+/* sent [pairs], gathered [K]: rows of so many bytes. */
+static coc_status check_rows(const coc_similarity *s, const char *what, const void *sent,
+                             const void *gathered, int64_t row)
+{
+    const coc_device *device = s->backend->device;
+    const char *part = gathered;
+    uint64_t own = 0, *found = NULL;
+    void *chunk = NULL;
+    coc_status status;
+
+    COC_TRY_GOTO(status, coc_alloc(CHUNK, 1, &chunk), done);
+    COC_TRY_GOTO(status, coc_alloc(s->comm->size, sizeof *found, &found), done);
+    COC_TRY_GOTO(status, add_to_hash(device, sent, s->pairs * row, chunk, &own), done);
+    for (int rank = 0; rank < s->comm->size; rank++) {
+        const int64_t bytes = s->tracks[rank] * row;
+
+        COC_TRY_GOTO(status, add_to_hash(device, part, bytes, chunk, &found[rank]), done);
+        part += bytes;
+    }
+    status = coc_check_slabs(s->comm, what, own, found);
+
+done:
+    free(chunk);
+    free(found);
+    return status;
+}
+
+static coc_status check_columns(const coc_similarity *s)
+{
+    COC_TRY(check_rows(s, "check of the columns", s->p, s->all_p, s->d * (int64_t)sizeof *s->p));
+    return check_rows(s, "check of their tracks", s->column_track, s->all_track,
+                      sizeof *s->all_track);
+}
+
 /* Everybody's columns and their tracks to everybody. */
 static coc_status gather_columns(coc_similarity *s)
 {
@@ -107,7 +163,9 @@ static coc_status gather_columns(coc_similarity *s)
     one = ops->wait(s->comm, &columns);
     if (status == COC_OK) status = one;
     one = ops->wait(s->comm, &tracks);
-    return status == COC_OK ? one : status;
+    if (status == COC_OK) status = one;
+    if (status != COC_OK || s->comm->size == 1 || s->calls++ % CHECK_EVERY != 0) return status;
+    return check_columns(s);
 }
 
 /* The gradient at this rank's columns, summed over all rows; and the results, over all ranks. */

@@ -46,8 +46,10 @@ void coc_similarity_destroy(coc_similarity **similarity);
 
 /* h1, h2 [n][d] local embeddings of anchors and of the positives dealt to this rank. Writes d_h1,
  * d_h2 [n][d] and adds dW to params->grad. seconds, if not NULL, gets the time spent in
- * communication. h1, h2, d_h1, d_h2 lie on the backend's device. Collective over comm. Errors:
- * COC_ERR_RANKS, and COC_ERR_MEMORY or COC_ERR_DEVICE of an operation (then this rank alone). */
+ * communication. h1, h2, d_h1, d_h2 lie on the backend's device. In the first call, and every
+ * 100th after it, the gathered columns are compared with those that were sent. Collective over
+ * comm. Errors: COC_ERR_RANKS, and COC_ERR_MEMORY or COC_ERR_DEVICE of an operation (then this rank
+ * alone). */
 coc_status coc_similarity_loss(coc_similarity *similarity, coc_params *params, const real *h1,
                                const real *h2, const coc_similarity_batch *batch, real *d_h1,
                                real *d_h2, coc_loss *loss, double *seconds);

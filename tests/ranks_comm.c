@@ -284,6 +284,25 @@ static void a_flag_on_one_rank_is_seen_by_all(void)
     }
 }
 
+static void a_part_at_a_wrong_place_is_found(void)
+{
+    /* Hashes of parts that stand right are accepted. Two parts that changed places are refused by
+     * all ranks, which name place and owner, and so is a part that is nobody's. */
+    uint64_t found[MOST];
+
+    for (int rank = 0; rank < world->size; rank++)
+        found[rank] = 1000 + (uint64_t)rank;
+    REQUIRE_OK(coc_check_slabs(world, "parts", 1000 + (uint64_t)world->rank, found));
+    found[world->size - 1] = 77;
+    CHECK(coc_check_slabs(world, "parts", 1000 + (uint64_t)world->rank, found) == COC_ERR_RANKS);
+    CHECK(strstr(coc_error_text(), "did not come as it was sent") != NULL);
+    if (world->size < 2) return;
+    found[world->size - 1] = 1000;
+    found[0] = 999 + (uint64_t)world->size;
+    CHECK(coc_check_slabs(world, "parts", 1000 + (uint64_t)world->rank, found) == COC_ERR_RANKS);
+    CHECK(strstr(coc_error_text(), "at the place of rank 0 stands the part of rank") != NULL);
+}
+
 static void flags_and_agreement_need_no_host_side(void)
 {
     /* A communicator that moves device memory only has no entry that takes host words: barrier,
@@ -337,6 +356,7 @@ int main(void)
     RUN(agreement_keeps_one_message);
     RUN(agreement_passes_over_those_who_were_told);
     RUN(a_flag_on_one_rank_is_seen_by_all);
+    RUN(a_part_at_a_wrong_place_is_found);
     RUN(flags_and_agreement_need_no_host_side);
     RUN(progress_is_counted);
     coc_comm_destroy(&world);

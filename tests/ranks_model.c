@@ -294,6 +294,54 @@ static void one_reduction_a_norm(void)
     batch_destroy(&g);
 }
 
+static float *gathered;
+
+static coc_status note_columns(coc_comm *comm, const char *what, const void *send, void *recv,
+                               const int64_t *counts, coc_type type, coc_stream *stream,
+                               coc_request **request)
+{
+    if (strcmp(what, "columns of the similarity") == 0) gathered = recv;
+    return world->ops->start_all_gather(comm, what, send, recv, counts, type, stream, request);
+}
+
+static coc_status swap_columns(coc_comm *comm, coc_request **request)
+{
+    COC_TRY(world->ops->wait(comm, request));
+    for (int64_t i = 0; gathered != NULL && i < 2 * EMBEDDING; i++) {
+        const float first = gathered[i];
+
+        gathered[i] = gathered[2 * EMBEDDING + i];
+        gathered[2 * EMBEDDING + i] = first;
+    }
+    gathered = NULL;
+    return COC_OK;
+}
+
+/* Columns of two ranks that change places in the all-gather, each of them right in itself, are
+ * refused in the first step: loss and gradient would be finite and wrong. */
+static void columns_in_wrong_order_are_refused(void)
+{
+    coc_comm_ops ops = *world->ops;
+    coc_comm wrong = *world;
+    outcome o = {.weights = 0};
+    global_batch g;
+    model m;
+
+    if (world->size < 2) return;
+    ops.start_all_gather = note_columns;
+    ops.wait = swap_columns;
+    wrong.ops = &ops;
+    backend_name = "ref";
+    REQUIRE_OK(batch_create(2 * world->size, 0, false, &g));
+    REQUIRE_OK(model_create(&g, &wrong, &m));
+    CHECK(compute(&g, &wrong, &m, &o) == COC_ERR_RANKS);
+    CHECK(strstr(coc_error_text(), "at the place of rank 0 stands the part of rank 1") != NULL);
+    free(o.grad);
+    free(o.running);
+    model_destroy(&m);
+    batch_destroy(&g);
+}
+
 /* A batch that is no multiple of the group, or smaller than the ranks, is refused on all ranks. */
 static void impossible_groups_are_refused(void)
 {
@@ -318,6 +366,7 @@ int main(void)
     RUN(groups_are_owned_once);
     RUN(impossible_groups_are_refused);
     RUN(one_reduction_a_norm);
+    RUN(columns_in_wrong_order_are_refused);
     for (const char *const *b = coc_backend_names(); *b != NULL; b++) {
         backend_name = *b;
         RUN(one_group);
