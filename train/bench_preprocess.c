@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -37,6 +38,16 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
     return coc_cli_parse(&cli, argc, argv, done);
 }
 
+static coc_status check_scratch(const char *folder)
+{
+    struct stat info;
+
+    if (stat(folder, &info) == 0 && S_ISDIR(info.st_mode) && access(folder, W_OK) == 0)
+        return COC_OK;
+    return COC_FAIL(COC_ERR_IO, "--scratch: %s is no folder that can be written to; name one",
+                    folder);
+}
+
 /* The same fresh name on all ranks. */
 static coc_status choose_store(coc_comm *comm, const char *scratch, char **store)
 {
@@ -50,14 +61,14 @@ static coc_status choose_store(coc_comm *comm, const char *scratch, char **store
     return *store != NULL ? COC_OK : COC_FAIL(COC_ERR_MEMORY, "no memory for a path");
 }
 
-static coc_status run(coc_comm *comm, const arguments *a, const char *store)
+static coc_status run(coc_comm *comm, const arguments *a, const coc_layout *layout,
+                      const char *store)
 {
-    coc_build_settings settings = {.in = a->in, .out = store};
+    const coc_build_settings settings = {.in = a->in, .out = store, .layout = layout};
     coc_build_result result;
     coc_request *request = NULL;
     double begin, core, seconds, hours;
 
-    COC_TRY(coc_comm_agree(comm, "command line", coc_layout_find(a->layout, &settings.layout)));
     begin = coc_clock_seconds();
     core = coc_core_seconds();
     COC_TRY(coc_build_store(comm, &settings, &result));
@@ -85,16 +96,19 @@ coc_status coc_bench_preprocess(int argc, char **argv)
     arguments a = {.layout = "slakh2100", .scratch = "/tmp"};
     coc_settings settings;
     coc_comm *comm;
+    const coc_layout *layout = NULL;
     char *store = NULL;
     bool done;
     coc_status status = parse_arguments(argc, argv, &a, &done);
 
     if (done) return status;
+    if (status == COC_OK) status = coc_layout_find(a.layout, &layout);
+    if (status == COC_OK) status = check_scratch(a.scratch);
     coc_settings_default(&settings);
     COC_TRY(coc_comm_start(&settings.comm, &comm));
     COC_TRY(coc_comm_agree(comm, "command line", status));
     COC_TRY(choose_store(comm, a.scratch, &store));
-    status = run(comm, &a, store);
+    status = run(comm, &a, layout, store);
     if (comm->rank == 0) coc_remove_tree(store);
     free(store);
     coc_comm_destroy(&comm);
