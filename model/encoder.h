@@ -1,6 +1,6 @@
 /* model/encoder.h - features of clips -> embeddings, and back.
  *
- *     h = tanh(LayerNorm(projection(dropout(pool(head(blocks(stem(x))))))))     (spec 3)
+ *     h = tanh(LayerNorm(projection(dropout(pool(head(blocks(stem(x))))))))     (docs/model.md)
  *
  * One arena holds everything; a step allocates nothing. Batch norm works on groups of clips that
  * may span ranks (coc_groups); in training the sums of such a group are reduced among its ranks.

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* EfficientNet-B0's stages: repeats, kernel, stride of the first, expand, in, out (spec 3). */
+/* EfficientNet-B0's stages: repeats, kernel, stride of the first, expand, in, out. */
 #define B0_STAGES                                                                                  \
     {                                                                                              \
         {1, 3, 1, 1, 32, 16}, {2, 3, 2, 6, 16, 24}, {2, 5, 2, 6, 24, 40}, {3, 3, 2, 6, 40, 80},    \

@@ -1,6 +1,6 @@
 /* model/network.h - the encoder as data: a row of the profile table, and the network built from it.
  *
- * EfficientNet as in efficientnet_pytorch 0.7.1 (spec 3): width and depth are rounded as that
+ * EfficientNet as in efficientnet_pytorch 0.7.1: width and depth are rounded as that
  * library rounds (round_filters, round_repeats), padding is static, computed for a 224 x 224 image
  * whatever the input.
  */

@@ -54,7 +54,7 @@ typedef struct {
     const real *mean_du, *mean_dux; /* [groups][C]; not read by norm_backward_sums */
 } coc_gradient;
 
-/* One row-wise softmax cross-entropy over shared columns (spec 4; docs: large K). Rows and columns
+/* One row-wise softmax cross-entropy over shared columns (paper, eq. 3). Rows and columns
  * are independent: a row's label is any column.
  *
  *     S = A P',  loss = scale * sum_i (logsumexp_j S_ij - S_i,label(i)),  over columns that count

@@ -7,7 +7,7 @@
  *     dH2 = dP_r W,  dW += dP_r' H2_r
  *
  * The divisor is the global K on every rank and all reductions are sums, so W and the encoder get
- * the true gradient for any, also uneven, split of the batch. (spec 4; the published code does the
+ * the true gradient for any, also uneven, split of the batch. (The published code does the
  * same on one process.)
  */
 #ifndef COC_MODEL_SIMILARITY_H
@@ -54,7 +54,7 @@ coc_status coc_similarity_loss(coc_similarity *similarity, coc_params *params, c
                                const real *h2, const coc_similarity_batch *batch, real *d_h1,
                                real *d_h2, coc_loss *loss, double *seconds);
 
-/* s [n] = h1_i' W h2_i: the COCOLA Score of each pair of rows (spec 4). h1, h2 [n][d] on the
+/* s [n] = h1_i' W h2_i: the COCOLA Score of each pair of rows (paper, eq. 2). h1, h2 [n][d] on the
  * backend's device, s on the host. Not collective. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE. */
 coc_status coc_similarity_pairs(coc_backend *backend, const coc_params *params, int64_t n,
                                 const real *h1, const real *h2, double *s);

@@ -1,7 +1,7 @@
 /* preprocess/features.h - waveforms of 5 s clips to the tensors that the encoder sees.
  *
- * One code path for training, evaluation and scoring. What is computed: spec of COCOLA, section 2
- * (librosa HPSS features, torchaudio log-mel). Backends share one table, every entry required:
+ * One code path for training, evaluation and scoring. What is computed: docs/features.md (librosa's
+ * HPSS features, torchaudio's log-mel). Backends share one table, every entry required:
  * `ref` (plain loops in double, the specification), `cpu` (fast, float), later `cuda`.
  */
 #ifndef COC_PREPROCESS_FEATURES_H

@@ -3,7 +3,7 @@
  * A pure function of (seed, position): the same on any rank, thread and restart. A position goes
  * through all windows of the split in a random order, an epoch after another; at every visit two
  * disjoint non-empty subsets of the window's audible stems are drawn anew, with the published size
- * distribution: |X1| uniform on 1..N-1, |X2| uniform on 1..N-|X1| (spec 1). With
+ * distribution: |X1| uniform on 1..N-1, |X2| uniform on 1..N-|X1| as published. With
  * data.submixtures = false both are single stems.
  */
 #ifndef COC_PREPROCESS_SAMPLER_H

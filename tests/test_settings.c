@@ -57,7 +57,7 @@ static void the_table_is_sound(void)
     CHECK(in_sections == rows);
 }
 
-/* Fails when a default is not the published one (spec 1, 3, 5). */
+/* Fails when a default is not the published one. */
 static void defaults_are_the_published_ones(void)
 {
     coc_settings s;

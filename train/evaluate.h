@@ -2,8 +2,8 @@
  *
  * Every window of the split gives one fixed pair (coc_sampler_draw_fixed), without noise. All pairs
  * are embedded once, by all ranks; accuracies at any K then come from that one pass. Accuracy at K
- * (spec 4, eq. 4 of the paper): the share of rows of a batch of K pairs whose largest similarity is
- * the own positive's, averaged over full batches.
+ * (paper, eq. 4): the share of rows of a batch of K pairs whose largest similarity is the own
+ * positive's, averaged over full batches.
  */
 #ifndef COC_TRAIN_EVALUATE_H
 #define COC_TRAIN_EVALUATE_H

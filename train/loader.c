@@ -33,7 +33,7 @@ struct coc_loader {
 
 unsigned coc_channel_mode_of(const coc_settings *settings, int64_t step, uint32_t pair)
 {
-    /* harmonic zeroed, percussive zeroed, both kept: with probability 1/3 each (spec 5) */
+    /* harmonic zeroed, percussive zeroed, both kept: with probability 1/3 each, as published */
     static const unsigned kept[3] = {2, 1, 3};
     coc_rng_key key = {.seed = (uint64_t)settings->train.seed,
                        .draw = COC_DRAW_MODE,

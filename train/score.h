@@ -1,7 +1,7 @@
 /* train/score.h - COCOLA Scores of pairs of sound files.
  *
  * Both files are read as the store's stems are (mono, 16 kHz) and cut into windows; a score is the
- * mean over windows of the similarity of the two embeddings, in evaluation mode (spec 4). Features
+ * mean over windows of the similarity of the two embeddings, in evaluation mode. Features
  * are those of training (preprocess/features.h), so a score means what the model has learned.
  */
 #ifndef COC_TRAIN_SCORE_H
