@@ -66,6 +66,7 @@ COC_KERNEL void weight_rows(const int kernel, const int stride, const weight_row
 
 /* One input row of one vector of channels. */
 typedef struct {
+    coc_vec mean, inverse;            /* of the input's norm */
     const float *dy[COC_MOST_KERNEL]; /* output rows that it went into, in the ring */
     const float *w[COC_MOST_KERNEL];  /* the kernel's row that led there, [k][COC_LANES] */
     int count;
@@ -73,10 +74,9 @@ typedef struct {
     int64_t stride; /* of x and dz, from column to column */
     float *dz;      /* at the row's first column */
     bool accumulate;
-    const float *slope;    /* of the input in the ring, at the row's first column; NULL: no norm */
-    const float *x;        /* raw input */
-    coc_vec mean, inverse; /* of its norm */
-    float *sums;           /* [2][COC_LANES] += sum of du, of du * xhat */
+    const float *slope; /* of the input in the ring, at the row's first column; NULL: no norm */
+    const float *x;     /* raw input */
+    float *sums;        /* [2][COC_LANES] += sum of du, of du * xhat */
 } input_row;
 
 /* A tile of input columns first, first + step, ...: dz complete. */
