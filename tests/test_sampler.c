@@ -81,7 +81,7 @@ coc_status coc_store_read(coc_store *s, int64_t stem, int64_t first, int64_t cou
     const int64_t samples = s->track[s->stem[stem].track].samples;
 
     for (int64_t i = 0; i < count; i++)
-        pcm[i] = first + i < samples ? (int16_t)((first + i + 1000 * stem) % 30000) : 0;
+        pcm[i] = (int16_t)(first + i < samples ? (first + i + 1000 * stem) % 30000 : 0);
     return COC_OK;
 }
 

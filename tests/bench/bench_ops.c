@@ -155,7 +155,7 @@ static void run(bench *k, const coc_network *net)
            "k/s", "fwd ms", "GF/s", "GB/s", "bwd ms", "GF/s", "GB/s", "sums ms", "GB/s");
     layer(k, "stem", STEM, &net->stem);
     for (int i = 0; i < net->blocks; i++) {
-        char name[16];
+        char name[24];
 
         snprintf(name, sizeof name, "%d.expand", i);
         if (net->block[i].has_expand) layer(k, name, EXPAND, &net->block[i].expand);
