@@ -3,7 +3,8 @@
  * The medians of 31 values at 16 neighbouring places for one column, 518
  * minima and maxima (32.4 a median). in: 46 rows, `stride` apart; out: 16 rows, `out_stride` apart.
  * Non-negative floats are compared as the integers of their bits, which have the same order: exact,
- * and a vector instruction everywhere.
+ * and a vector instruction everywhere. One function of straight-line code, as it is
+ * generated: nobody reads or edits it.
  */
 /* clang-format off */
 #ifndef COC_PREPROCESS_MEDIAN_NETWORK_H

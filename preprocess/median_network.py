@@ -31,7 +31,8 @@ HEADER = '''/* preprocess/median_network.h - written by preprocess/median_networ
  * The medians of %(taps)d values at %(windows)d neighbouring places for one column, %(steps)d
  * minima and maxima (%(each).1f a median). in: %(rows)d rows, `stride` apart; out: %(windows)d rows, `out_stride` apart.
  * Non-negative floats are compared as the integers of their bits, which have the same order: exact,
- * and a vector instruction everywhere.
+ * and a vector instruction everywhere. One function of straight-line code, as it is
+ * generated: nobody reads or edits it.
  */
 /* clang-format off */
 #ifndef COC_PREPROCESS_MEDIAN_NETWORK_H
