@@ -60,7 +60,8 @@ typedef struct {
         valid_every;     /* steps; 0: never (the last is always saved) */
     int64_t valid_pairs; /* pairs of a validation; 0: all */
     double learning_rate;
-    int64_t warmup; /* steps */
+    double similarity_rate; /* of W, times learning_rate */
+    int64_t warmup;         /* steps */
     coc_schedule schedule;
     double clip; /* largest norm of the flat gradient; 0: off */
     double weight_decay;

@@ -131,6 +131,11 @@ static const coc_setting table[] = {
      BIG, NULL, "pairs", "Pairs of a validation. 0: all windows of the split."},
     {"train.learning_rate", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(train, learning_rate),
      "0.001", 0, 10, NULL, "", "Adam's learning rate, at its highest."},
+    {"train.similarity_rate", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(train, similarity_rate),
+     "1", 0, 100, NULL, "times the learning rate",
+     "Learning rate of the similarity matrix W beside that of all other weights. A logit is a sum "
+     "over all of W, so that a step of 0.001 in each of its numbers can move it by tens: less "
+     "than 1 keeps the start of a short run at a high rate steady. 1, as published."},
     {"train.warmup", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(train, warmup), "0", 0, BIG, NULL,
      "steps", "The learning rate rises linearly over the first steps."},
     {"train.schedule", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(train, schedule), "constant", 0,

@@ -8,6 +8,7 @@
 #include <sndfile.h>
 
 #include "base/file.h"
+#include "base/memory.h"
 #include "preprocess/build.h"
 #include "tests/test.h"
 #include "train/trainer.h"
@@ -212,6 +213,41 @@ static void prefetch_changes_nothing(void)
     CHECK(results[0][0].loss.loss != results[0][1].loss.loss);
 }
 
+/* The largest change of weights first <= i < end. */
+static double largest_change(const coc_params *p, const float *before, int64_t first, int64_t end)
+{
+    double largest = 0;
+
+    for (int64_t i = first; i < end; i++)
+        largest = fmax(largest, fabs((double)p->value[i] - before[i]));
+    return largest;
+}
+
+/* Adam's first step moves a weight by its rate: W by its share of it. A rate that reaches the wrong
+ * weights, or weights that are left out, fail. */
+static void similarity_has_its_own_rate(void)
+{
+    coc_settings settings = make_settings(4, 0);
+    const coc_params *p;
+    coc_step_result result;
+    coc_trainer *t = NULL;
+    float *before;
+
+    settings.train.learning_rate = 0.01;
+    settings.train.similarity_rate = 0.25;
+    REQUIRE_OK(coc_trainer_create(&settings, world, folder, &t));
+    p = t->params;
+    REQUIRE_OK(coc_alloc(p->weights, sizeof *before, &before));
+    memcpy(before, p->value, (size_t)p->weights * sizeof *before);
+    REQUIRE_OK(coc_trainer_start_loader(t));
+    REQUIRE_OK(coc_train_step(t, &result));
+    CHECK_NEAR(largest_change(p, before, 0, p->at.stem_norm.gamma), 0.01, 1e-5);
+    CHECK_NEAR(largest_change(p, before, p->at.layer_norm_b, p->at.similarity), 0.01, 1e-5);
+    CHECK_NEAR(largest_change(p, before, p->at.similarity, p->weights), 0.0025, 1e-5);
+    free(before);
+    coc_trainer_destroy(&t);
+}
+
 /* ---- a sum of gradients that fails ---- */
 
 static const coc_comm_ops *whole_ops;
@@ -342,6 +378,7 @@ static int run_all(void)
     RUN(groups_across_ranks);
     RUN(prefetch_changes_nothing);
     RUN(failed_sum_keeps_its_status);
+    RUN(similarity_has_its_own_rate);
     RUN(too_many_ranks_are_refused);
     RUN(damage_is_named);
     return coc_test_result();

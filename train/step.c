@@ -117,9 +117,20 @@ static coc_status gradient_norm(coc_trainer *t, double *norm)
     return COC_OK;
 }
 
+/* One step of Adam on the weights at offsets first <= i < end. */
+static void update_weights(coc_trainer *t, coc_adam *adam, double rate, int64_t first, int64_t end)
+{
+    const coc_params *p = t->params;
+
+    adam->learning_rate = rate;
+    t->backend->ops->adam(t->backend, end - first, adam, p->grad + first, p->value + first,
+                          p->m + first, p->v + first);
+}
+
 coc_status coc_train_update(coc_trainer *t, coc_step_result *r)
 {
     const coc_train_settings *s = &t->settings.train;
+    const int64_t w = t->params->at.similarity; /* the last weights of the buffers */
     const double begin = coc_clock_seconds();
     coc_adam adam = {.beta1 = 0.9,
                      .beta2 = 0.999,
@@ -137,9 +148,9 @@ coc_status coc_train_update(coc_trainer *t, coc_step_result *r)
                         "train.learning_rate, or set train.clip",
                         (long long)t->step, r->loss.loss, r->gradient_norm);
     if (s->clip > 0 && r->gradient_norm > s->clip) adam.clip_scale = s->clip / r->gradient_norm;
-    adam.learning_rate = r->learning_rate = coc_learning_rate(s, t->step, t->steps);
-    t->backend->ops->adam(t->backend, t->params->weights, &adam, t->params->grad, t->params->value,
-                          t->params->m, t->params->v);
+    r->learning_rate = coc_learning_rate(s, t->step, t->steps);
+    update_weights(t, &adam, r->learning_rate, 0, w);
+    update_weights(t, &adam, r->learning_rate * s->similarity_rate, w, t->params->weights);
     COC_TRY(t->backend->ops->finish(t->backend));
     r->optimizer = coc_clock_seconds() - begin;
     t->step++;
