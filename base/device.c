@@ -42,6 +42,18 @@ static coc_status host_copy(const coc_device *device, void *to, const void *from
     return COC_OK;
 }
 
+static coc_status host_copy_rows(const coc_device *device, void *to, size_t to_stride,
+                                 const void *from, size_t from_stride, size_t bytes, int64_t rows,
+                                 coc_stream *stream)
+{
+    (void)device;
+    (void)stream;
+    for (int64_t i = 0; i < rows; i++)
+        memcpy((char *)to + (size_t)i * to_stride, (const char *)from + (size_t)i * from_stride,
+               bytes);
+    return COC_OK;
+}
+
 static coc_status host_zero(const coc_device *device, void *memory, size_t bytes,
                             coc_stream *stream)
 {
@@ -65,6 +77,7 @@ const coc_device *coc_device_host(void)
                                     .alloc = host_alloc,
                                     .release = host_release,
                                     .copy = host_copy,
+                                    .copy_rows = host_copy_rows,
                                     .zero = host_zero,
                                     .wait = host_wait};
 

@@ -26,6 +26,10 @@ struct coc_device {
     /* Copies between any two sides of this device and the host, in stream order. */
     coc_status (*copy)(const coc_device *device, void *to, const void *from, size_t bytes,
                        coc_stream *stream);
+    /* The same for `rows` rows of `bytes` each, whose beginnings lie to_stride and from_stride
+     * bytes apart. */
+    coc_status (*copy_rows)(const coc_device *device, void *to, size_t to_stride, const void *from,
+                            size_t from_stride, size_t bytes, int64_t rows, coc_stream *stream);
     coc_status (*zero)(const coc_device *device, void *memory, size_t bytes, coc_stream *stream);
     /* Wait until the stream has done everything; reports what failed on it. */
     coc_status (*wait)(const coc_device *device, coc_stream *stream);

@@ -25,6 +25,7 @@ typedef enum {
     COC_DRAW_EVAL = 10,   /* orders of an evaluation */
     COC_DRAW_BOOTSTRAP = 11,
     COC_DRAW_TEST = 12,
+    COC_DRAW_CROP = 13, /* which part of a window is seen; item, step as of COC_DRAW_SUBMIX */
 } coc_draw;
 
 typedef struct {

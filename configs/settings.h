@@ -29,6 +29,7 @@ typedef struct {
     coc_channel_mode channel_mode;
     coc_window_mode windows;
     double overlap;   /* r: windows of a track overlap at most by this share; 0.5 */
+    double crop;      /* seconds of a window that training sees; 5: all of it */
     double noise;     /* sigma of the noise on the positives' waveform; 1e-3 of full scale */
     bool submixtures; /* false: one stem each (published generate_submixtures) */
     int threads;      /* threads that read, mix and compute features; 0: OMP_NUM_THREADS */

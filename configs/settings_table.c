@@ -49,6 +49,11 @@ static const coc_setting table[] = {
      "random offset a track and epoch."},
     {"data.overlap", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(data, overlap), "0.5", 0, 0.9,
      NULL, "", "Windows of a track overlap at most by this share of their length."},
+    {"data.crop", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(data, crop), "5", 1, 5, NULL,
+     "seconds",
+     "How much of a window training sees: a random part of its features, the same of anchor and "
+     "positive. A step of half the length takes half the time. Validation, evaluation and scores "
+     "always see whole windows."},
     {"data.noise", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(data, noise), "0.001", 0, 1, NULL,
      "of full scale",
      "Standard deviation of the noise that is added to the waveform of positives. 0: none."},

@@ -108,12 +108,13 @@ static bool same_rows(const float *part, const float *whole, int64_t part_row, i
 /* Local clip i of the part is clip j of the whole: pair, view, samples, mode, masks, bit by bit. */
 static void compare_clip(const side *part, const side *whole, int64_t i, int64_t j)
 {
-    const coc_network *network = &part->trainer->network;
+    const coc_network *network = &part->trainer->seen;
+    const int64_t floats = coc_clip_floats(COC_FEATURES_HPS, network->frames);
     const int64_t n = 2 * part->batch->pairs, all = 2 * whole->batch->pairs;
 
     CHECK(part->batch->pair[i] == whole->batch->pair[j]);
     CHECK(part->batch->view[i] == whole->batch->view[j]);
-    CHECK(same_rows(part->batch->x, whole->batch->x, i, j, coc_clip_floats(COC_FEATURES_HPS)));
+    CHECK(same_rows(part->batch->x, whole->batch->x, i, j, floats));
     CHECK(same_rows(part->batch->keep, whole->batch->keep, i, j, 2));
     CHECK(same_rows(part->trainer->dropout, whole->trainer->dropout, i, j, network->head.out_c));
     for (int b = 0; b < network->blocks; b++)
@@ -151,19 +152,26 @@ static void compare_results(side *part, side *whole)
     CHECK(p->batches == w->batches);
 }
 
-static void check_batch(int64_t batch, int64_t group)
+static void check_settings(const coc_settings *settings)
 {
-    const coc_settings settings = make_settings(batch, group);
+    const int64_t group = settings->model.bn_group;
     side part, whole;
 
-    if (batch < world->size) return;
-    REQUIRE_OK(side_create(&settings, world, &part));
-    REQUIRE_OK(side_create(&settings, alone, &whole));
-    CHECK(part.trainer->groups->total == (group == 0 ? 1 : batch / group));
+    if (settings->train.batch < world->size) return;
+    REQUIRE_OK(side_create(settings, world, &part));
+    REQUIRE_OK(side_create(settings, alone, &whole));
+    CHECK(part.trainer->groups->total == (group == 0 ? 1 : settings->train.batch / group));
     compare_samples(&part, &whole);
     compare_results(&part, &whole);
     coc_trainer_destroy(&whole.trainer);
     coc_trainer_destroy(&part.trainer);
+}
+
+static void check_batch(int64_t batch, int64_t group)
+{
+    const coc_settings settings = make_settings(batch, group);
+
+    check_settings(&settings);
 }
 
 /* One batch-norm group over all ranks, the batch divisible by 1, 2 and 4 ranks. */
@@ -188,6 +196,58 @@ static void several_groups(void)
 static void groups_across_ranks(void)
 {
     check_batch(6, 3);
+}
+
+/* Where the frames of a cropped clip lie in the whole one: the same in every band; -1: nowhere. */
+static int find_crop(const float *part, int frames, const float *whole)
+{
+    for (int first = 0; first + frames <= COC_FRAMES; first++) {
+        bool same = true;
+
+        for (int band = 0; band < 2 * COC_BANDS && same; band++)
+            same = memcmp(part + band * frames, whole + band * COC_FRAMES + first,
+                          (size_t)frames * sizeof *part) == 0;
+        if (same) return first;
+    }
+    return -1;
+}
+
+/* With data.crop training sees a part of the whole window's features, the same of both members of a
+ * pair, another of each pair. */
+static void crops_are_parts_of_windows(void)
+{
+    coc_settings settings = make_settings(4, 0);
+    side part, whole;
+    int64_t pairs, other = 0;
+
+    REQUIRE_OK(side_create(&settings, alone, &whole));
+    settings.data.crop = 1.5;
+    REQUIRE_OK(side_create(&settings, alone, &part));
+    pairs = part.batch->pairs;
+    CHECK(part.trainer->seen.frames == 151 && part.trainer->network.frames == COC_FRAMES);
+    for (int64_t i = 0, first = 0; i < pairs; i++) {
+        const int64_t small = coc_clip_floats(COC_FEATURES_HPS, 151);
+        const int64_t large = coc_clip_floats(COC_FEATURES_HPS, COC_FRAMES);
+        const int at = find_crop(part.batch->x + i * small, 151, whole.batch->x + i * large);
+
+        CHECK(at >= 0);
+        CHECK(find_crop(part.batch->x + (pairs + i) * small, 151,
+                        whole.batch->x + (pairs + i) * large) == at);
+        other += at != first;
+        first = at;
+    }
+    CHECK(other >= pairs - 1);
+    coc_trainer_destroy(&part.trainer);
+    coc_trainer_destroy(&whole.trainer);
+}
+
+/* Parts of windows, with unequal shares. */
+static void cropped_batch(void)
+{
+    coc_settings settings = make_settings(5, 0);
+
+    settings.data.crop = 2;
+    check_settings(&settings);
 }
 
 /* A step's result does not depend on batches being made ahead by a thread. */
@@ -376,6 +436,8 @@ static int run_all(void)
     RUN(uneven_batch);
     RUN(several_groups);
     RUN(groups_across_ranks);
+    RUN(crops_are_parts_of_windows);
+    RUN(cropped_batch);
     RUN(prefetch_changes_nothing);
     RUN(failed_sum_keeps_its_status);
     RUN(similarity_has_its_own_rate);

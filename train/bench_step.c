@@ -13,7 +13,7 @@
 
 typedef struct {
     const char *backend, *profile;
-    double width, depth;
+    double width, depth, crop;
     int64_t pairs, threads, steps, warmup;
 } arguments;
 
@@ -35,6 +35,8 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "depth of the encoder (default 1)"},
         {"--profile", "NAME", COC_OPTION_TEXT, &a->profile, false, 0, 0,
          "encoder profile (default cocola-hps)"},
+        {"--crop", "SECONDS", COC_OPTION_NUMBER, &a->crop, false, 1, 5,
+         "what is seen of a window (default 5, all of it)"},
         {"--pairs", "K", COC_OPTION_INT, &a->pairs, false, 1, 1000000,
          "pairs of a step, over all ranks (default 32)"},
         {"--threads", "N", COC_OPTION_INT, &a->threads, false, 1, 4096,
@@ -63,7 +65,7 @@ static coc_status make_features(bench *b)
 {
     const coc_trainer *t = b->trainer;
     const coc_device *device = t->backend->device;
-    const int64_t floats = 2 * t->pairs * t->network.channels * COC_BANDS * COC_FRAMES;
+    const int64_t floats = 2 * t->pairs * t->network.channels * COC_BANDS * t->seen.frames;
     coc_status status;
     float *host;
 
@@ -109,6 +111,7 @@ static coc_status prepare(bench *b)
     coc_settings_default(s);
     snprintf(s->model.profile, sizeof s->model.profile, "%s", profile->name);
     s->data.features = profile->features;
+    s->data.crop = a->crop;
     s->model.width = a->width;
     s->model.depth = a->depth;
     s->model.dropout = s->model.stochastic_depth = 0;
@@ -233,6 +236,7 @@ coc_status coc_bench_step(int argc, char **argv)
                         .profile = "cocola-hps",
                         .width = 1,
                         .depth = 1,
+                        .crop = 5,
                         .pairs = 32,
                         .steps = 10,
                         .warmup = 2}};

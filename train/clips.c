@@ -13,32 +13,41 @@ enum { CHUNK = 16 };
 struct coc_clips {
     coc_features *features;
     coc_feature_kind kind;
+    int frames;  /* wanted of each window */
     float *wave; /* [CHUNK][COC_CLIP_SAMPLES] on the device of the features */
+    float *
+        whole; /* [CHUNK][C][COC_BANDS][COC_FRAMES], likewise; NULL when windows are wanted whole */
     coc_mix mix[CHUNK];
     coc_mix_scratch scratch[CHUNK];
 };
 
-int64_t coc_clip_floats(coc_feature_kind kind)
+int64_t coc_clip_floats(coc_feature_kind kind, int frames)
 {
-    return (int64_t)coc_feature_channels(kind) * COC_BANDS * COC_FRAMES;
+    return (int64_t)coc_feature_channels(kind) * COC_BANDS * frames;
 }
 
-coc_status coc_clips_create(const char *backend, coc_feature_kind kind, int threads,
+static coc_status create_parts(coc_clips *clips, const char *backend, int threads)
+{
+    const coc_device *device;
+
+    COC_TRY(coc_features_create(backend, threads, &clips->features));
+    device = clips->features->device;
+    COC_TRY(coc_device_alloc(device, CHUNK * COC_CLIP_SAMPLES, sizeof *clips->wave, &clips->wave));
+    if (clips->frames == COC_FRAMES) return COC_OK;
+    return coc_device_alloc(device, CHUNK * coc_clip_floats(clips->kind, COC_FRAMES),
+                            sizeof *clips->whole, &clips->whole);
+}
+
+coc_status coc_clips_create(const char *backend, coc_feature_kind kind, int frames, int threads,
                             coc_clips **clips)
 {
     coc_status status;
 
     COC_TRY(coc_alloc(1, sizeof **clips, clips));
     (*clips)->kind = kind;
-    COC_TRY_GOTO(status, coc_features_create(backend, threads, &(*clips)->features), fail);
-    COC_TRY_GOTO(status,
-                 coc_device_alloc((*clips)->features->device, CHUNK * COC_CLIP_SAMPLES,
-                                  sizeof(float), &(*clips)->wave),
-                 fail);
-    return COC_OK;
-
-fail:
-    coc_clips_destroy(clips);
+    (*clips)->frames = frames;
+    status = create_parts(*clips, backend, threads);
+    if (status != COC_OK) coc_clips_destroy(clips);
     return status;
 }
 
@@ -47,8 +56,12 @@ void coc_clips_destroy(coc_clips **clips)
     if (*clips == NULL) return;
     for (int i = 0; i < CHUNK; i++)
         coc_mix_scratch_free(&(*clips)->scratch[i]);
-    if ((*clips)->features != NULL)
-        (*clips)->features->device->release((*clips)->features->device, (*clips)->wave);
+    if ((*clips)->features != NULL) {
+        const coc_device *device = (*clips)->features->device;
+
+        device->release(device, (*clips)->wave);
+        device->release(device, (*clips)->whole);
+    }
     coc_features_destroy(&(*clips)->features);
     free(*clips);
     *clips = NULL;
@@ -96,6 +109,21 @@ static coc_status read_chunk(coc_clips *clips, const coc_sampler *sampler,
     return first.status;
 }
 
+/* The wanted frames of every band of n whole clips -> x. */
+static coc_status crop(const coc_clips *clips, const coc_clip_request *requests, int64_t n,
+                       float *x)
+{
+    const coc_device *device = clips->features->device;
+    const int64_t bands = coc_clip_floats(clips->kind, 1);
+    const size_t bytes = (size_t)clips->frames * sizeof *x;
+
+    for (int64_t i = 0; i < n; i++)
+        COC_TRY(device->copy_rows(device, x + i * bands * clips->frames, bytes,
+                                  clips->whole + i * bands * COC_FRAMES + requests[i].first_frame,
+                                  COC_FRAMES * sizeof *x, bytes, bands, NULL));
+    return device->wait(device, NULL);
+}
+
 static coc_status compute_chunk(coc_clips *clips, const coc_sampler *sampler,
                                 const coc_clip_request *requests, int64_t n, float *x,
                                 double *load_seconds, double *feature_seconds)
@@ -106,7 +134,9 @@ static coc_status compute_chunk(coc_clips *clips, const coc_sampler *sampler,
     COC_TRY(read_chunk(clips, sampler, requests, n));
     loaded = coc_clock_seconds();
     COC_TRY(clips->features->ops->mix(clips->features, clips->mix, n, clips->wave));
-    COC_TRY(coc_features_compute(clips->features, clips->kind, clips->wave, n, x));
+    COC_TRY(coc_features_compute(clips->features, clips->kind, clips->wave, n,
+                                 clips->whole != NULL ? clips->whole : x));
+    if (clips->whole != NULL) COC_TRY(crop(clips, requests, n, x));
     if (load_seconds != NULL) *load_seconds += loaded - begin;
     if (feature_seconds != NULL) *feature_seconds += coc_clock_seconds() - loaded;
     return COC_OK;
@@ -116,7 +146,7 @@ coc_status coc_clips_compute(coc_clips *clips, const coc_sampler *sampler,
                              const coc_clip_request *requests, int64_t n, float *x,
                              double *load_seconds, double *feature_seconds)
 {
-    const int64_t floats = coc_clip_floats(clips->kind);
+    const int64_t floats = coc_clip_floats(clips->kind, clips->frames);
 
     for (int64_t i = 0; i < n; i += CHUNK) {
         const int64_t count = n - i < CHUNK ? n - i : CHUNK;

@@ -159,7 +159,7 @@ static coc_status prepare(evaluation *e)
                             " pairs of the %s split of %s; ask for a smaller K or a larger store",
                             e->k[i], windows, coc_split_name(split), e->args.store);
     COC_TRY(coc_encoder_create(e->backend, &e->model->network, e->args.batch, false, &e->encoder));
-    return coc_clips_create(e->args.backend, e->model->info.features, 0, &e->clips);
+    return coc_clips_create(e->args.backend, e->model->info.features, COC_FRAMES, 0, &e->clips);
 }
 
 static void print_table_head(const evaluation *e, const coc_accuracy *a)

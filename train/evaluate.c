@@ -60,8 +60,8 @@ static coc_status embed_chunk(const coc_embedder *e, const coc_sampler *sampler,
 
     for (int64_t i = 0; i < n; i++) {
         coc_sampler_draw_fixed(sampler, window[i], &c->pair[i]);
-        c->request[i] = (coc_clip_request){&c->pair[i], 0, window[i], 0};
-        c->request[n + i] = (coc_clip_request){&c->pair[i], 1, window[i], 0};
+        c->request[i] = (coc_clip_request){&c->pair[i], 0, window[i], 0, 0};
+        c->request[n + i] = (coc_clip_request){&c->pair[i], 1, window[i], 0, 0};
         track[i] = c->pair[i].track_id;
     }
     COC_TRY(coc_clips_compute(e->clips, sampler, c->request, 2 * n, c->x, NULL, NULL));

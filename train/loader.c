@@ -1,5 +1,6 @@
 #include "train/loader.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +77,24 @@ static void choose_columns(coc_loader *l, coc_batch *b)
             (int32_t)coc_channel_mode_of(l->settings, b->step, (uint32_t)(l->first + i));
 }
 
+int coc_crop_frames(const coc_data_settings *settings)
+{
+    return (int)lrint(settings->crop * COC_SAMPLE_RATE / COC_FFT_HOP) + 1;
+}
+
+/* Where the part begins that is seen of the pair at a position. */
+static int choose_first_frame(const coc_settings *settings, int64_t position)
+{
+    const coc_rng_key key = {.seed = (uint64_t)settings->train.seed,
+                             .draw = COC_DRAW_CROP,
+                             .item = (uint32_t)position,
+                             .step = (uint32_t)(position >> 32)};
+    const int frames = coc_crop_frames(&settings->data);
+    coc_rng_sequence sequence = coc_rng_sequence_begin(key);
+
+    return (int)coc_rng_next_below(&sequence, (uint32_t)(COC_FRAMES - frames + 1));
+}
+
 /* Clip i of the batch (anchors, then positives): which pair it is, and what follows from that. */
 static void describe_clip(coc_loader *l, coc_batch *b, int64_t i)
 {
@@ -88,7 +107,8 @@ static void describe_clip(coc_loader *l, coc_batch *b, int64_t i)
 
     coc_sampler_draw(l->sampler, position, &l->drawn[i]);
     l->requests[i] = (coc_clip_request){&l->drawn[i], view, position,
-                                        view ? (float)l->settings->data.noise : 0.0f};
+                                        view ? (float)l->settings->data.noise : 0.0f,
+                                        choose_first_frame(l->settings, position)};
     l->pair[i] = (uint32_t)pair;
     l->view[i] = (uint8_t)view;
     for (int c = 0; c < channels; c++)
@@ -186,10 +206,11 @@ static coc_status create_batch(const coc_device *device, int64_t pairs,
                                const coc_settings *settings, coc_batch *b)
 {
     const coc_feature_kind kind = settings->data.features;
+    const int64_t floats = coc_clip_floats(kind, coc_crop_frames(&settings->data));
     const int64_t clips = 2 * pairs;
 
     b->pairs = pairs;
-    COC_TRY(coc_device_alloc(device, clips * coc_clip_floats(kind), sizeof *b->x, &b->x));
+    COC_TRY(coc_device_alloc(device, clips * floats, sizeof *b->x, &b->x));
     COC_TRY(
         coc_device_alloc(device, clips * coc_feature_channels(kind), sizeof *b->keep, &b->keep));
     COC_TRY(coc_alloc(pairs, sizeof *b->label, &b->label));
@@ -208,7 +229,8 @@ static coc_status create_parts(coc_loader *l)
     const coc_settings *s = l->settings;
     const int64_t clips = 2 * l->pairs;
 
-    COC_TRY(coc_clips_create(s->model.backend, s->data.features, s->data.threads, &l->clips));
+    COC_TRY(coc_clips_create(s->model.backend, s->data.features, coc_crop_frames(&s->data),
+                             s->data.threads, &l->clips));
     COC_TRY(coc_alloc(clips, sizeof *l->drawn, &l->drawn));
     COC_TRY(coc_alloc(clips, sizeof *l->requests, &l->requests));
     COC_TRY(coc_alloc(clips * coc_feature_channels(s->data.features), sizeof *l->keep, &l->keep));

@@ -15,10 +15,10 @@
 /* x, keep, pair and view lie on the backend's device, the rest on the host. */
 typedef struct {
     int64_t step;
-    int64_t pairs;                      /* local, n */
-    float *x;                           /* [2n][C][F][T] features: anchors, then positives */
-    float *keep;                        /* [2n][C] 0 or 1: the channel mode of every clip */
-    int64_t *label;                     /* [n] global slot of each anchor's positive */
+    int64_t pairs;  /* local, n */
+    float *x;       /* [2n][C][F][T] features, T coc_crop_frames: anchors, then positives */
+    float *keep;    /* [2n][C] 0 or 1: the channel mode of every clip */
+    int64_t *label; /* [n] global slot of each anchor's positive */
     uint64_t *row_track, *column_track; /* [n] track of each anchor, of each positive here */
     int32_t *row_set, *column_set;      /* [n], [K] that must be equal; NULL: every column counts */
     uint32_t *pair;                     /* [2n] global pair 0 .. K - 1 of each clip */
@@ -40,6 +40,9 @@ void coc_loader_destroy(coc_loader **loader);
 /* The next batch, borrowed until the next call. Errors: those of the store and the features, also
  * when they happened in the thread. */
 coc_status coc_loader_next(coc_loader *loader, const coc_batch **batch);
+
+/* Frames that training sees of a window, from data.crop. */
+int coc_crop_frames(const coc_data_settings *settings);
 
 /* Channel modes: bit c says that channel c is kept. */
 unsigned coc_channel_mode_of(const coc_settings *settings, int64_t step, uint32_t pair);

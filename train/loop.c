@@ -133,7 +133,7 @@ static coc_status validate(loop *l)
     const coc_embedder embedder = {.comm = t->comm,
                                    .backend = t->backend,
                                    .params = t->params,
-                                   .encoder = t->encoder,
+                                   .encoder = t->viewer != NULL ? t->viewer : t->encoder,
                                    .capacity = 2 * t->pairs,
                                    .clips = t->clips};
     coc_embedded embedded;

@@ -40,6 +40,7 @@ static coc_status compare_data(const coc_trainer *t)
 static coc_status create_model(coc_trainer *t)
 {
     const coc_settings *s = &t->settings;
+    const int frames = coc_crop_frames(&s->data);
     const int64_t n = 2 * t->pairs;
     const coc_profile *profile;
     const coc_device *device;
@@ -51,10 +52,14 @@ static coc_status create_model(coc_trainer *t)
                         profile->name, coc_feature_name(s->data.features));
     COC_TRY(coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS, COC_FRAMES,
                               &t->network));
+    COC_TRY(
+        coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS, frames, &t->seen));
     device = t->backend->device;
     COC_TRY(coc_params_create(&t->network, device, &t->params));
     COC_TRY(coc_params_init(t->params, &s->model, (uint64_t)s->train.seed));
-    COC_TRY(coc_encoder_create(t->backend, &t->network, n, true, &t->encoder));
+    COC_TRY(coc_encoder_create(t->backend, &t->seen, n, true, &t->encoder));
+    if (frames != COC_FRAMES)
+        COC_TRY(coc_encoder_create(t->backend, &t->network, n, false, &t->viewer));
     COC_TRY(coc_device_alloc(device, n * t->network.embedding, sizeof *t->h, &t->h));
     COC_TRY(coc_device_alloc(device, n * t->network.embedding, sizeof *t->dh, &t->dh));
     COC_TRY(coc_device_alloc(device, n * t->network.head.out_c, sizeof *t->dropout, &t->dropout));
@@ -97,7 +102,8 @@ static coc_status create_local(coc_trainer *t)
 
     COC_TRY(share_pairs(t));
     COC_TRY(open_data(t));
-    COC_TRY(coc_clips_create(s->model.backend, s->data.features, s->data.threads, &t->clips));
+    COC_TRY(coc_clips_create(s->model.backend, s->data.features, COC_FRAMES, s->data.threads,
+                             &t->clips));
     return coc_backend_create(s->model.backend, s->model.threads, &t->backend);
 }
 
@@ -149,6 +155,7 @@ void coc_trainer_destroy(coc_trainer **trainer)
     coc_similarity_destroy(&t->similarity);
     coc_groups_destroy(&t->groups);
     coc_encoder_destroy(&t->encoder);
+    coc_encoder_destroy(&t->viewer);
     coc_params_destroy(&t->params);
     coc_backend_destroy(&t->backend);
     coc_sampler_destroy(&t->valid_sampler);

@@ -20,10 +20,12 @@ typedef struct {
     coc_sampler *sampler, *valid_sampler; /* the second is NULL without validation windows */
 
     int64_t first, pairs; /* this rank's pairs of the global batch */
-    coc_network network;
+    coc_network network;  /* of whole windows: what is saved, validated and used */
+    coc_network seen;     /* the same weights on what training sees of a window (data.crop) */
     coc_backend *backend;
     coc_params *params;
-    coc_encoder *encoder;
+    coc_encoder *encoder; /* trains on `seen` */
+    coc_encoder *viewer;  /* embeds whole windows for validation; NULL: the encoder does */
     coc_groups *groups;
     coc_similarity *similarity;
     coc_loader *loader;
