@@ -87,13 +87,13 @@ echo "Can the model tell which stems belong together? Held-out songs (test split
 echo
 on_ranks "$cocola" eval --checkpoint "$model" --store "$data/store" --k 2,8,16,64 | tee "$run/accuracy.txt"
 
-# Two stems of one song, and one of them with a stem of another song: for the first songs of the test split.
+# Two stems of one song, and the first of them with a stem of the next song: for all songs of the test split.
 python3 - "$data/stems/test" >"$run/pairs.csv" <<'PYTHON'
 import pathlib
 import sys
 
 songs = [sorted((t / "stems").glob("S*.flac"))[:2] for t in sorted(pathlib.Path(sys.argv[1]).iterdir())]
-songs = [s for s in songs if len(s) == 2][:8]
+songs = [s for s in songs if len(s) == 2]
 print("context,output")
 for song in songs:
     print(f"{song[0].resolve()},{song[1].resolve()}")
@@ -109,9 +109,11 @@ rows = list(csv.DictReader(open(sys.argv[1])))
 half = len(rows) // 2
 together, apart = ([float(r["both"]) for r in part] for part in (rows[:half], rows[half:]))
 mean = lambda values: sum(values) / len(values)
-print("\nCOCOLA Score                      first pair   mean of", half, "pairs")
+higher = sum(own > other for own, other in zip(together, apart))
+print("\nCOCOLA Score (over whole songs)   first song   mean of", half, "songs")
 print(f"two stems of one song             {together[0]:10.2f}   {mean(together):10.2f}")
 print(f"stems of two different songs      {apart[0]:10.2f}   {mean(apart):10.2f}")
+print(f"the own stem scores higher in {higher} of {half} songs")
 PYTHON
 
 cat <<TEXT

@@ -46,14 +46,16 @@ coc_status coc_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t
     return comm->ops->wait(comm, &request);
 }
 
-/* Sums of host words, whatever memory the communicator moves. */
+coc_comm *coc_comm_over_host(coc_comm *comm)
+{
+    comm->control->step = comm->step;
+    comm->control->deadline = comm->deadline;
+    return comm->control;
+}
+
 static coc_status sum_words(coc_comm *comm, const char *what, int32_t *words, int64_t count)
 {
-    coc_comm *control = comm->control;
-
-    control->step = comm->step;
-    control->deadline = comm->deadline;
-    return coc_all_reduce(control, what, words, count, COC_INT32);
+    return coc_all_reduce(coc_comm_over_host(comm), what, words, count, COC_INT32);
 }
 
 /* A sum cannot be known before everybody has given his part. */

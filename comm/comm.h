@@ -91,8 +91,11 @@ bool coc_comm_is_parallel(void);
  * status of COC_ERR_ELSEWHERE prints nothing. */
 void coc_comm_abort(coc_status status) __attribute__((noreturn));
 
-/* Start and wait: the blocking forms. Host or device memory as ops->side says; words that live on
- * the host whatever the backend is are moved over comm->control. Collective. */
+/* The same ranks over host memory, for words that live on the host whatever carries the tensors;
+ * borrowed, with comm's step and deadline as they are now. */
+coc_comm *coc_comm_over_host(coc_comm *comm);
+
+/* Start and wait: the blocking forms. Host or device memory as ops->side says. Collective. */
 coc_status coc_all_gather(coc_comm *comm, const char *what, const void *send, void *recv,
                           const int64_t *counts, coc_type type);
 coc_status coc_reduce_scatter(coc_comm *comm, const char *what, const void *send, void *recv,
@@ -101,7 +104,7 @@ coc_status coc_all_reduce(coc_comm *comm, const char *what, void *buffer, int64_
                           coc_type type);
 coc_status coc_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t count,
                          coc_type type, int root);
-/* Barrier, agreement and flags are for every side: they go over comm->control. */
+/* Barrier, agreement and flags are for every side: they go over host memory. */
 coc_status coc_barrier(coc_comm *comm, const char *what);
 
 /* Whether an all-gather has put every rank's part at its place, unchanged: own is a hash of what

@@ -52,7 +52,9 @@ coc_status coc_check_slabs(coc_comm *comm, const char *what, uint64_t own, const
     COC_TRY_GOTO(status, coc_alloc(comm->size, sizeof *tags, &tags), done);
     for (int rank = 0; rank < comm->size; rank++)
         counts[rank] = sizeof *tags / sizeof(int64_t);
-    COC_TRY_GOTO(status, coc_all_gather(comm->control, what, &mine, tags, counts, COC_INT64), done);
+    COC_TRY_GOTO(status,
+                 coc_all_gather(coc_comm_over_host(comm), what, &mine, tags, counts, COC_INT64),
+                 done);
     status = compare(what, tags, comm->size, found);
 
 done:

@@ -240,7 +240,8 @@ coc_status coc_accuracy_at(coc_comm *comm, coc_backend *backend, const coc_embed
         totals[0] = t.loss;
         totals[1] = t.same_track;
         totals[2] = t.batches;
-        status = coc_all_reduce(comm, "sum of right rows", sums, 2 * e->n + 3, COC_DOUBLE);
+        status = coc_all_reduce(coc_comm_over_host(comm), "sum of right rows", sums, 2 * e->n + 3,
+                                COC_DOUBLE);
         t.loss = totals[0];
         t.same_track = totals[1];
         t.batches = totals[2];

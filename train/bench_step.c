@@ -210,7 +210,8 @@ static coc_status largest_memory(coc_comm *comm, double *megabytes)
     *megabytes = 0;
     COC_TRY(coc_alloc(comm->size, sizeof *all, &all));
     all[comm->rank] = coc_peak_megabytes();
-    status = coc_all_reduce(comm, "memory of the ranks", all, comm->size, COC_DOUBLE);
+    status = coc_all_reduce(coc_comm_over_host(comm), "memory of the ranks", all, comm->size,
+                            COC_DOUBLE);
     for (int r = 0; r < comm->size; r++)
         *megabytes = all[r] > *megabytes ? all[r] : *megabytes;
     free(all);

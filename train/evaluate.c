@@ -102,6 +102,7 @@ static coc_status embedded_create(int64_t n, int d, coc_embedded *e)
 /* Everybody's rows to everybody. */
 static coc_status gather(coc_comm *comm, const coc_embedded *mine, coc_embedded *all)
 {
+    coc_comm *host = coc_comm_over_host(comm);
     int64_t *counts, *values;
     coc_status status;
 
@@ -110,11 +111,11 @@ static coc_status gather(coc_comm *comm, const coc_embedded *mine, coc_embedded 
     coc_shares(all->n, comm->size, counts);
     for (int r = 0; r < comm->size; r++)
         values[r] = counts[r] * all->d;
-    status = coc_all_gather(comm, "anchors' embeddings", mine->h1, all->h1, values, COC_FLOAT);
+    status = coc_all_gather(host, "anchors' embeddings", mine->h1, all->h1, values, COC_FLOAT);
     if (status == COC_OK)
-        status = coc_all_gather(comm, "positives' embeddings", mine->p, all->p, values, COC_FLOAT);
+        status = coc_all_gather(host, "positives' embeddings", mine->p, all->p, values, COC_FLOAT);
     if (status == COC_OK)
-        status = coc_all_gather(comm, "tracks", mine->track, all->track, counts, COC_INT64);
+        status = coc_all_gather(host, "tracks", mine->track, all->track, counts, COC_INT64);
     free(counts);
     return status;
 }

@@ -56,7 +56,8 @@ static coc_status fix_length(loop *l)
     if (l->t->step < l->first + MEASURED_STEPS) return COC_OK;
     l->t->steps = coc_steps_in_time(l->t->step, minutes, now - l->began,
                                     (now - l->measured_from) / (MEASURED_STEPS - WARM_UP_STEPS));
-    COC_TRY(coc_broadcast(l->t->comm, "number of steps", &l->t->steps, 1, COC_INT64, 0));
+    COC_TRY(coc_broadcast(coc_comm_over_host(l->t->comm), "number of steps", &l->t->steps, 1,
+                          COC_INT64, 0));
     coc_progress_end();
     coc_log_root("train.minutes: %g gives %" PRId64 " steps in all (%.3f s a step, %s left)",
                  minutes, l->t->steps, (now - l->measured_from) / (MEASURED_STEPS - WARM_UP_STEPS),

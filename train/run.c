@@ -188,8 +188,8 @@ static coc_status share_start(coc_trainer *t, start *from)
 {
     coc_params *p = t->params;
 
-    COC_TRY(coc_broadcast(t->comm, "where the run begins", from, sizeof *from / sizeof(int64_t),
-                          COC_INT64, 0));
+    COC_TRY(coc_broadcast(coc_comm_over_host(t->comm), "where the run begins", from,
+                          sizeof *from / sizeof(int64_t), COC_INT64, 0));
     t->step = from->step;
     t->steps = from->steps;
     if (!from->loaded) return COC_OK; /* every rank drew the same weights */

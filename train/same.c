@@ -67,11 +67,12 @@ static coc_status share_text(coc_comm *comm, const char *mine, char **text)
     int64_t bytes = (int64_t)strlen(mine) + 1;
     coc_status status;
 
-    COC_TRY(coc_broadcast(comm, "length of the settings", &bytes, 1, COC_INT64, 0));
+    COC_TRY(
+        coc_broadcast(coc_comm_over_host(comm), "length of the settings", &bytes, 1, COC_INT64, 0));
     status = coc_alloc(bytes, 1, text);
     COC_TRY(coc_comm_agree(comm, "settings of rank 0", status));
     if (comm->rank == 0) memcpy(*text, mine, (size_t)bytes);
-    return coc_broadcast(comm, "settings of rank 0", *text, bytes, COC_BYTE, 0);
+    return coc_broadcast(coc_comm_over_host(comm), "settings of rank 0", *text, bytes, COC_BYTE, 0);
 }
 
 coc_status coc_same_settings(coc_comm *comm, const coc_settings *settings)
@@ -93,7 +94,7 @@ coc_status coc_same_content(coc_comm *comm, const char *name, uint64_t hash)
     uint64_t there = hash;
     coc_status status = COC_OK;
 
-    COC_TRY(coc_broadcast(comm, "hash", &there, sizeof there, COC_BYTE, 0));
+    COC_TRY(coc_broadcast(coc_comm_over_host(comm), "hash", &there, sizeof there, COC_BYTE, 0));
     if (there != hash)
         status = COC_FAIL(COC_ERR_INPUT,
                           "%s: its content (%016" PRIx64 ") is not that of rank 0 (%016" PRIx64
