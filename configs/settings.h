@@ -27,6 +27,7 @@ typedef struct {
     char valid[COC_SETTING_TEXT]; /* data.valid: a store; empty: data.train's validation split */
     coc_feature_kind features;
     coc_channel_mode channel_mode;
+    double both_first; /* share of the run before channel_mode holds */
     coc_window_mode windows;
     double overlap;   /* r: windows of a track overlap at most by this share; 0.5 */
     double crop;      /* seconds of a window that training sees; 5: all of it */

@@ -43,6 +43,10 @@ static const coc_setting table[] = {
      "With hps features, which channels are kept: harmonic only, percussive only, or both. pair: "
      "drawn for every pair, as published; negatives of another mode are then told apart by an "
      "empty channel. step: drawn once for all pairs of a step. both: always both."},
+    {"data.both_first", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(data, both_first), "0", 0, 1,
+     NULL, "of the run",
+     "Share of a run in which both channels are always kept, before data.channel_mode begins: what "
+     "is found with both is then soon found with one. 0, as published: from the first step."},
     {"data.windows", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(data, windows), "grid", 0, 0,
      window_names, "",
      "Where the 5 s windows of a track begin. grid: the published grids. random: a grid with one "

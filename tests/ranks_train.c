@@ -250,6 +250,43 @@ static void cropped_batch(void)
     check_settings(&settings);
 }
 
+/* Clips of the loader's next batch that have lost a channel. */
+static int64_t masked_clips(coc_trainer *t)
+{
+    const coc_batch *b;
+    int64_t masked = 0;
+
+    if (coc_loader_next(t->loader, &b) != COC_OK) return -1;
+    for (int64_t i = 0; i < 2 * b->pairs; i++)
+        masked += b->keep[2 * i] * b->keep[2 * i + 1] == 0;
+    return masked;
+}
+
+/* data.both_first: no channel is zeroed in the first part of the run, nor while its length is not
+ * known; then modes are drawn. 24 pairs keep both channels by chance in one batch of 3e11. */
+static void modes_begin_in_the_run(void)
+{
+    coc_settings settings = make_settings(24, 0);
+    coc_trainer *t = NULL;
+
+    CHECK(coc_modes_begin(&settings.data, 0) == 0 && coc_modes_begin(&settings.data, 1000) == 0);
+    settings.data.both_first = 0.6;
+    CHECK(coc_modes_begin(&settings.data, 0) > 1000000);
+    CHECK(coc_modes_begin(&settings.data, 1000) == 600);
+    CHECK(coc_modes_begin(&settings.data, 40) == COC_FIRST_MODES);
+    settings.train.steps = 0;
+    settings.train.minutes = 1;
+    REQUIRE_OK(coc_trainer_create(&settings, alone, folder, &t));
+    t->step = 59;
+    REQUIRE_OK(coc_trainer_start_loader(t));
+    CHECK(masked_clips(t) == 0);
+    coc_loader_set_length(t->loader, 102); /* modes begin at 62: this batch is 60 */
+    CHECK(masked_clips(t) == 0);
+    CHECK(masked_clips(t) == 0);
+    CHECK(masked_clips(t) > 0);
+    coc_trainer_destroy(&t);
+}
+
 /* A step's result does not depend on batches being made ahead by a thread. */
 static void prefetch_changes_nothing(void)
 {
@@ -438,6 +475,7 @@ static int run_all(void)
     RUN(groups_across_ranks);
     RUN(crops_are_parts_of_windows);
     RUN(cropped_batch);
+    RUN(modes_begin_in_the_run);
     RUN(prefetch_changes_nothing);
     RUN(failed_sum_keeps_its_status);
     RUN(similarity_has_its_own_rate);

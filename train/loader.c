@@ -13,6 +13,8 @@ struct coc_loader {
     const coc_sampler *sampler;
     coc_clips *clips;
     int64_t first, pairs, groups;
+    int64_t length;             /* steps of the run; 0: not known yet */
+    int64_t making;             /* the length that the batch which is made goes by */
     coc_pair *drawn;            /* [2n] */
     coc_clip_request *requests; /* [2n] */
     int64_t *dealt;             /* [K] pair that stands in each slot; NULL with one group */
@@ -32,7 +34,17 @@ struct coc_loader {
     pthread_cond_t changed;
 };
 
-unsigned coc_channel_mode_of(const coc_settings *settings, int64_t step, uint32_t pair)
+int64_t coc_modes_begin(const coc_data_settings *settings, int64_t steps)
+{
+    const double begin = ceil(settings->both_first * (double)steps);
+
+    if (settings->both_first == 0) return 0;
+    if (steps == 0) return INT64_MAX;
+    return begin < COC_FIRST_MODES ? COC_FIRST_MODES : (int64_t)begin;
+}
+
+unsigned coc_channel_mode_of(const coc_settings *settings, int64_t steps, int64_t step,
+                             uint32_t pair)
 {
     /* harmonic zeroed, percussive zeroed, both kept: with probability 1/3 each, as published */
     static const unsigned kept[3] = {2, 1, 3};
@@ -43,7 +55,8 @@ unsigned coc_channel_mode_of(const coc_settings *settings, int64_t step, uint32_
     coc_rng_sequence sequence;
 
     if (settings->data.features != COC_FEATURES_HPS ||
-        settings->data.channel_mode == COC_CHANNELS_BOTH)
+        settings->data.channel_mode == COC_CHANNELS_BOTH ||
+        step < coc_modes_begin(&settings->data, steps))
         return 3;
     if (settings->data.channel_mode == COC_CHANNELS_STEP) key.item = 0;
     sequence = coc_rng_sequence_begin(key);
@@ -70,11 +83,12 @@ static void choose_columns(coc_loader *l, coc_batch *b)
     for (int64_t slot = 0; slot < l->settings->train.batch; slot++) {
         const int64_t pair = l->dealt != NULL ? l->dealt[slot] : slot;
 
-        b->column_set[slot] = (int32_t)coc_channel_mode_of(l->settings, b->step, (uint32_t)pair);
+        b->column_set[slot] =
+            (int32_t)coc_channel_mode_of(l->settings, l->making, b->step, (uint32_t)pair);
     }
     for (int64_t i = 0; i < l->pairs; i++)
         b->row_set[i] =
-            (int32_t)coc_channel_mode_of(l->settings, b->step, (uint32_t)(l->first + i));
+            (int32_t)coc_channel_mode_of(l->settings, l->making, b->step, (uint32_t)(l->first + i));
 }
 
 int coc_crop_frames(const coc_data_settings *settings)
@@ -102,7 +116,7 @@ static void describe_clip(coc_loader *l, coc_batch *b, int64_t i)
     const int64_t slot = l->first + (view ? i - l->pairs : i);
     const int64_t pair = view && l->dealt != NULL ? l->dealt[slot] : slot;
     const int64_t position = b->step * l->settings->train.batch + pair;
-    const unsigned kept = coc_channel_mode_of(l->settings, b->step, (uint32_t)pair);
+    const unsigned kept = coc_channel_mode_of(l->settings, l->making, b->step, (uint32_t)pair);
     const int channels = coc_feature_channels(l->settings->data.features);
 
     coc_sampler_draw(l->sampler, position, &l->drawn[i]);
@@ -160,6 +174,7 @@ static void *work(void *argument)
             pthread_cond_wait(&l->changed, &l->lock);
             continue;
         }
+        l->making = l->length;
         pthread_mutex_unlock(&l->lock);
         status = make_batch(l, step, &l->batch[step % l->slots]);
         pthread_mutex_lock(&l->lock);
@@ -176,6 +191,13 @@ static void *work(void *argument)
     return NULL;
 }
 
+void coc_loader_set_length(coc_loader *l, int64_t steps)
+{
+    pthread_mutex_lock(&l->lock);
+    l->length = steps;
+    pthread_mutex_unlock(&l->lock);
+}
+
 coc_status coc_loader_next(coc_loader *l, const coc_batch **batch)
 {
     const int64_t step = l->next_used;
@@ -183,6 +205,7 @@ coc_status coc_loader_next(coc_loader *l, const coc_batch **batch)
 
     *batch = NULL;
     if (!l->threaded) {
+        l->making = l->length;
         COC_TRY(make_batch(l, step, b));
         l->next_used++;
         *batch = b;
@@ -251,7 +274,7 @@ static coc_status create_parts(coc_loader *l)
 
 coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sampler,
                              int64_t first, int64_t pairs, int64_t groups, int64_t step,
-                             coc_loader **loader)
+                             int64_t steps, coc_loader **loader)
 {
     coc_status status;
     coc_loader *l;
@@ -263,6 +286,7 @@ coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sa
     l->first = first;
     l->pairs = pairs;
     l->groups = groups;
+    l->length = steps;
     l->slots = settings->data.prefetch + 1;
     l->next_made = l->next_used = step;
     pthread_mutex_init(&l->lock, NULL);

@@ -133,7 +133,7 @@ fail:
 coc_status coc_trainer_start_loader(coc_trainer *t)
 {
     return coc_loader_create(&t->settings, t->sampler, t->first, t->pairs, t->groups->total,
-                             t->step, &t->loader);
+                             t->step, t->steps, &t->loader);
 }
 
 void coc_trainer_destroy(coc_trainer **trainer)
