@@ -85,7 +85,7 @@ stage "6 accuracy and scores"
 model=$run/checkpoints/last.h5
 echo "Can the model tell which stems belong together? Held-out songs (test split), chance beside it:"
 echo
-on_ranks "$cocola" eval --checkpoint "$model" --store "$data/store" --k 2,8,16,64 | tee "$run/accuracy.txt"
+on_ranks "$cocola" eval --checkpoint "$model" --store "$data/store" --k 2,8,16,64 --mode all | tee "$run/accuracy.txt"
 
 # Two stems of one song, and the first of them with a stem of the next song: for all songs of the test split.
 python3 - "$data/stems/test" >"$run/pairs.csv" <<'PYTHON'
