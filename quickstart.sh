@@ -78,6 +78,12 @@ on_ranks "$cocola" preprocess --layout slakh2100 --in "$data/stems" --out "$data
 
 stage "5 training, $minutes minutes"
 run=$data/run-${minutes}min
+if [ -d "$run" ] && ! cmp -s configs/quickstart.yaml "$run/recipe.yaml"; then
+    mv "$run" "$run-$(date +%Y%m%d-%H%M%S)" # a model of another recipe cannot go on
+    echo "configs/quickstart.yaml is not what $run was trained with: that run was renamed, training begins anew."
+fi
+mkdir -p "$run"
+cp configs/quickstart.yaml "$run/recipe.yaml"
 on_ranks "$cocola" train --config configs/quickstart.yaml --set "data.train=$data/store" \
     --set "train.minutes=$minutes" --out "$run"
 

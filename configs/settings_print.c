@@ -42,7 +42,8 @@ static bool counts(const coc_setting *s, const coc_settings *there, const coc_se
 {
     if (s->effect == COC_EFFECT_SCHEDULE)
         return there->train.schedule != COC_SCHEDULE_CONSTANT ||
-               here->train.schedule != COC_SCHEDULE_CONSTANT;
+               here->train.schedule != COC_SCHEDULE_CONSTANT || there->data.both_first > 0 ||
+               here->data.both_first > 0;
     return s->effect == COC_EFFECT_RESULT;
 }
 
@@ -70,7 +71,7 @@ static const char *effect_text(coc_effect effect)
     case COC_EFFECT_RESULT:
         return "no";
     case COC_EFFECT_SCHEDULE:
-        return "with a constant schedule";
+        return "with a constant schedule, and data.both_first 0";
     case COC_EFFECT_NONE:
         break;
     }

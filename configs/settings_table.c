@@ -46,7 +46,9 @@ static const coc_setting table[] = {
     {"data.both_first", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(data, both_first), "0", 0, 1,
      NULL, "of the run",
      "Share of a run in which both channels are always kept, before data.channel_mode begins: what "
-     "is found with both is then soon found with one. 0, as published: from the first step."},
+     "is found with both is then soon found with one. With loss.negatives: same-mode the training "
+     "loss falls at the change, as a row then has fewer columns. 0, as published: modes from the "
+     "first step."},
     {"data.windows", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(data, windows), "grid", 0, 0,
      window_names, "",
      "Where the 5 s windows of a track begin. grid: the published grids. random: a grid with one "
@@ -56,8 +58,8 @@ static const coc_setting table[] = {
     {"data.crop", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(data, crop), "5", 1, 5, NULL,
      "seconds",
      "How much of a window training sees: a random part of its features, the same of anchor and "
-     "positive. A step of half the length takes half the time. Validation, evaluation and scores "
-     "always see whole windows."},
+     "positive. The encoder's time falls in proportion; features are still computed of the whole "
+     "window. Validation, evaluation and scores always see whole windows."},
     {"data.noise", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(data, noise), "0.001", 0, 1, NULL,
      "of full scale",
      "Standard deviation of the noise that is added to the waveform of positives. 0: none."},
@@ -164,8 +166,8 @@ static const coc_setting table[] = {
 
     {"eval.bn_reestimate", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(eval, bn_reestimate), "0", 0,
      1e7, NULL, "clips",
-     "Clips of the training split over which the running statistics are measured anew before a "
-     "validation and before a checkpoint is saved. 0: off, as published."},
+     "Clips of the training split, as training sees them, over which the running statistics are "
+     "measured anew before a validation and before a checkpoint is saved. 0: off, as published."},
     {"eval.batch", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(eval, batch), "32", 2, 65536, NULL,
      "clips",
      "Clips that a rank embeds at a time in `cocola eval` of this run's checkpoints, unless its "

@@ -45,7 +45,7 @@ refused() {
 }
 
 cat >small.yaml <<'YAML'
-data: {train: store}
+data: {train: store, crop: 2, both_first: 0.5}
 model: {width: 0.1, depth: 0.1, bn_momentum: 0.1, bn_group: 2}
 train: {batch: 4, steps: 10, log_every: 1, checkpoint_every: 3, valid_every: 4, keep: 2, schedule: cosine, warmup: 2}
 eval: {bn_reestimate: 8, orders: 10}

@@ -310,14 +310,18 @@ static void flags_and_agreement_need_no_host_side(void)
      */
     static const coc_comm_ops device_only = {.name = "device", .side = COC_ACCELERATOR};
     coc_comm device = *world;
+    uint64_t found[64];
     bool any = false;
 
+    for (int rank = 0; rank < world->size; rank++)
+        found[rank] = 5;
     device.ops = &device_only;
     device.step = 7;
     REQUIRE_OK(coc_barrier(&device, "barrier"));
     CHECK(world->step == 7);
     REQUIRE_OK(coc_comm_any(&device, "flag", world->rank == world->size - 1, &any));
     CHECK(any);
+    REQUIRE_OK(coc_check_slabs(&device, "parts", 5, found));
     REQUIRE_OK(coc_comm_agree(&device, "opening", COC_OK));
     CHECK(coc_comm_agree(&device, "opening", COC_FAIL(COC_ERR_IO, "disk is full")) ==
           (world->rank == 0 ? COC_ERR_IO : COC_ERR_ELSEWHERE));

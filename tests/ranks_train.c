@@ -248,6 +248,9 @@ static void cropped_batch(void)
 
     settings.data.crop = 2;
     check_settings(&settings);
+    settings = make_settings(8, 2); /* positives are dealt to groups: their crops go with them */
+    settings.data.crop = 2;
+    check_settings(&settings);
 }
 
 /* Clips of the loader's next batch that have lost a channel. */
@@ -263,28 +266,31 @@ static int64_t masked_clips(coc_trainer *t)
 }
 
 /* data.both_first: no channel is zeroed in the first part of the run, nor while its length is not
- * known; then modes are drawn. 24 pairs keep both channels by chance in one batch of 3e11. */
+ * known; then modes are drawn, also in batches that had been made ahead. 24 pairs keep both
+ * channels by chance in one batch of 3e11. */
 static void modes_begin_in_the_run(void)
 {
     coc_settings settings = make_settings(24, 0);
-    coc_trainer *t = NULL;
 
-    CHECK(coc_modes_begin(&settings.data, 0) == 0 && coc_modes_begin(&settings.data, 1000) == 0);
+    CHECK(coc_modes_from(&settings.data, 0) == 0 && coc_modes_from(&settings.data, 1000) == 0);
     settings.data.both_first = 0.6;
-    CHECK(coc_modes_begin(&settings.data, 0) > 1000000);
-    CHECK(coc_modes_begin(&settings.data, 1000) == 600);
-    CHECK(coc_modes_begin(&settings.data, 40) == COC_FIRST_MODES);
+    CHECK(coc_modes_from(&settings.data, 0) == INT64_MAX);
+    CHECK(coc_modes_from(&settings.data, 1000) == 600);
     settings.train.steps = 0;
     settings.train.minutes = 1;
-    REQUIRE_OK(coc_trainer_create(&settings, alone, folder, &t));
-    t->step = 59;
-    REQUIRE_OK(coc_trainer_start_loader(t));
-    CHECK(masked_clips(t) == 0);
-    coc_loader_set_length(t->loader, 102); /* modes begin at 62: this batch is 60 */
-    CHECK(masked_clips(t) == 0);
-    CHECK(masked_clips(t) == 0);
-    CHECK(masked_clips(t) > 0);
-    coc_trainer_destroy(&t);
+    for (settings.data.prefetch = 0; settings.data.prefetch < 4; settings.data.prefetch += 3) {
+        coc_trainer *t = NULL;
+
+        REQUIRE_OK(coc_trainer_create(&settings, alone, folder, &t));
+        t->step = 59;
+        REQUIRE_OK(coc_trainer_start_loader(t));
+        CHECK(masked_clips(t) == 0);
+        coc_loader_set_modes_from(t->loader, coc_modes_from(&settings.data, 101)); /* 61 */
+        CHECK(masked_clips(t) == 0);
+        CHECK(masked_clips(t) > 0);
+        CHECK(masked_clips(t) > 0);
+        coc_trainer_destroy(&t);
+    }
 }
 
 /* A step's result does not depend on batches being made ahead by a thread. */

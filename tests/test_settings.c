@@ -279,6 +279,8 @@ static void differences_list_what_decides_a_run(void)
         {"train: {steps: 10}", "train: {steps: 20}", ""},
         {"train: {steps: 10, schedule: cosine}", "train: {steps: 20, schedule: cosine}",
          "train.steps: 10 there, 20 here"},
+        {"train: {steps: 10}\ndata: {both_first: 0.5}",
+         "train: {steps: 20}\ndata: {both_first: 0.5}", "train.steps: 10 there, 20 here"},
         {"data: {features: hps}", "data: {features: mel}", "data.features: hps there, mel here"},
     };
 

@@ -13,8 +13,8 @@ struct coc_loader {
     const coc_sampler *sampler;
     coc_clips *clips;
     int64_t first, pairs, groups;
-    int64_t length;             /* steps of the run; 0: not known yet */
-    int64_t making;             /* the length that the batch which is made goes by */
+    int64_t modes_from;         /* steps before it keep both channels */
+    int64_t making;             /* modes_from of the batch that is made */
     coc_pair *drawn;            /* [2n] */
     coc_clip_request *requests; /* [2n] */
     int64_t *dealt;             /* [K] pair that stands in each slot; NULL with one group */
@@ -34,17 +34,13 @@ struct coc_loader {
     pthread_cond_t changed;
 };
 
-int64_t coc_modes_begin(const coc_data_settings *settings, int64_t steps)
+int64_t coc_modes_from(const coc_data_settings *settings, int64_t steps)
 {
-    const double begin = ceil(settings->both_first * (double)steps);
-
     if (settings->both_first == 0) return 0;
-    if (steps == 0) return INT64_MAX;
-    return begin < COC_FIRST_MODES ? COC_FIRST_MODES : (int64_t)begin;
+    return steps > 0 ? (int64_t)ceil(settings->both_first * (double)steps) : INT64_MAX;
 }
 
-unsigned coc_channel_mode_of(const coc_settings *settings, int64_t steps, int64_t step,
-                             uint32_t pair)
+unsigned coc_channel_mode_of(const coc_settings *settings, int64_t step, uint32_t pair)
 {
     /* harmonic zeroed, percussive zeroed, both kept: with probability 1/3 each, as published */
     static const unsigned kept[3] = {2, 1, 3};
@@ -55,12 +51,16 @@ unsigned coc_channel_mode_of(const coc_settings *settings, int64_t steps, int64_
     coc_rng_sequence sequence;
 
     if (settings->data.features != COC_FEATURES_HPS ||
-        settings->data.channel_mode == COC_CHANNELS_BOTH ||
-        step < coc_modes_begin(&settings->data, steps))
+        settings->data.channel_mode == COC_CHANNELS_BOTH)
         return 3;
     if (settings->data.channel_mode == COC_CHANNELS_STEP) key.item = 0;
     sequence = coc_rng_sequence_begin(key);
     return kept[coc_rng_next_below(&sequence, 3)];
+}
+
+static unsigned mode_of(const coc_loader *l, int64_t step, uint32_t pair)
+{
+    return step < l->making ? 3 : coc_channel_mode_of(l->settings, step, pair);
 }
 
 /* Which pair's positive stands in each slot of the global batch, and the inverse. */
@@ -83,12 +83,10 @@ static void choose_columns(coc_loader *l, coc_batch *b)
     for (int64_t slot = 0; slot < l->settings->train.batch; slot++) {
         const int64_t pair = l->dealt != NULL ? l->dealt[slot] : slot;
 
-        b->column_set[slot] =
-            (int32_t)coc_channel_mode_of(l->settings, l->making, b->step, (uint32_t)pair);
+        b->column_set[slot] = (int32_t)mode_of(l, b->step, (uint32_t)pair);
     }
     for (int64_t i = 0; i < l->pairs; i++)
-        b->row_set[i] =
-            (int32_t)coc_channel_mode_of(l->settings, l->making, b->step, (uint32_t)(l->first + i));
+        b->row_set[i] = (int32_t)mode_of(l, b->step, (uint32_t)(l->first + i));
 }
 
 int coc_crop_frames(const coc_data_settings *settings)
@@ -116,7 +114,7 @@ static void describe_clip(coc_loader *l, coc_batch *b, int64_t i)
     const int64_t slot = l->first + (view ? i - l->pairs : i);
     const int64_t pair = view && l->dealt != NULL ? l->dealt[slot] : slot;
     const int64_t position = b->step * l->settings->train.batch + pair;
-    const unsigned kept = coc_channel_mode_of(l->settings, l->making, b->step, (uint32_t)pair);
+    const unsigned kept = mode_of(l, b->step, (uint32_t)pair);
     const int channels = coc_feature_channels(l->settings->data.features);
 
     coc_sampler_draw(l->sampler, position, &l->drawn[i]);
@@ -174,12 +172,12 @@ static void *work(void *argument)
             pthread_cond_wait(&l->changed, &l->lock);
             continue;
         }
-        l->making = l->length;
+        l->making = l->modes_from;
         pthread_mutex_unlock(&l->lock);
         status = make_batch(l, step, &l->batch[step % l->slots]);
         pthread_mutex_lock(&l->lock);
         if (status == COC_OK) {
-            l->next_made++;
+            if (l->making == l->modes_from) l->next_made++; /* else once more */
         } else { /* texts are kept per thread: hand it over */
             l->failed = status;
             snprintf(l->failed_text, sizeof l->failed_text, "%s", coc_error_text());
@@ -191,10 +189,14 @@ static void *work(void *argument)
     return NULL;
 }
 
-void coc_loader_set_length(coc_loader *l, int64_t steps)
+void coc_loader_set_modes_from(coc_loader *l, int64_t modes_from)
 {
     pthread_mutex_lock(&l->lock);
-    l->length = steps;
+    if (modes_from != l->modes_from) {
+        l->modes_from = modes_from;
+        l->next_made = l->next_used;
+        pthread_cond_broadcast(&l->changed);
+    }
     pthread_mutex_unlock(&l->lock);
 }
 
@@ -205,7 +207,7 @@ coc_status coc_loader_next(coc_loader *l, const coc_batch **batch)
 
     *batch = NULL;
     if (!l->threaded) {
-        l->making = l->length;
+        l->making = l->modes_from;
         COC_TRY(make_batch(l, step, b));
         l->next_used++;
         *batch = b;
@@ -274,7 +276,7 @@ static coc_status create_parts(coc_loader *l)
 
 coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sampler,
                              int64_t first, int64_t pairs, int64_t groups, int64_t step,
-                             int64_t steps, coc_loader **loader)
+                             int64_t modes_from, coc_loader **loader)
 {
     coc_status status;
     coc_loader *l;
@@ -286,7 +288,7 @@ coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sa
     l->first = first;
     l->pairs = pairs;
     l->groups = groups;
-    l->length = steps;
+    l->modes_from = modes_from;
     l->slots = settings->data.prefetch + 1;
     l->next_made = l->next_used = step;
     pthread_mutex_init(&l->lock, NULL);

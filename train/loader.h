@@ -28,17 +28,17 @@ typedef struct {
 
 typedef struct coc_loader coc_loader;
 
-/* Batches for pairs first .. first + pairs - 1 of `settings->train.batch`, from step on, of a run
- * of `steps` (0: not known yet). groups: batch-norm groups in a batch; over 1 deals the positives.
- * Starts the thread unless data.prefetch is 0. Borrows settings and sampler. Errors: those of
- * coc_clips_create, COC_ERR_MEMORY, COC_ERR_DEVICE. */
+/* Batches for pairs first .. first + pairs - 1 of `settings->train.batch`, from step on; channel
+ * modes hold from step modes_from on. groups: batch-norm groups in a batch; over 1 deals the
+ * positives. Starts the thread unless data.prefetch is 0. Borrows settings and sampler. Errors:
+ * those of coc_clips_create, COC_ERR_MEMORY, COC_ERR_DEVICE. */
 coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sampler,
                              int64_t first, int64_t pairs, int64_t groups, int64_t step,
-                             int64_t steps, coc_loader **loader);
+                             int64_t modes_from, coc_loader **loader);
 void coc_loader_destroy(coc_loader **loader);
 
-/* The length of the run is known now. */
-void coc_loader_set_length(coc_loader *loader, int64_t steps);
+/* Another step for the modes; batches that were made ahead are made again. */
+void coc_loader_set_modes_from(coc_loader *loader, int64_t modes_from);
 
 /* The next batch, borrowed until the next call. Errors: those of the store and the features, also
  * when they happened in the thread. */
@@ -47,13 +47,11 @@ coc_status coc_loader_next(coc_loader *loader, const coc_batch **batch);
 /* Frames that training sees of a window, from data.crop. */
 int coc_crop_frames(const coc_data_settings *settings);
 
-/* The step from which data.channel_mode holds in a run of `steps` (data.both_first): not before
- * COC_FIRST_MODES, by when a run by time has got its length, unless it is 0. steps 0: not known. */
-enum { COC_FIRST_MODES = 32 };
-int64_t coc_modes_begin(const coc_data_settings *settings, int64_t steps);
+/* The step from which data.channel_mode holds in a run of `steps` (data.both_first): before it both
+ * channels are kept. steps 0, not known yet: INT64_MAX, but 0 without data.both_first. */
+int64_t coc_modes_from(const coc_data_settings *settings, int64_t steps);
 
-/* Channel modes: bit c says that channel c is kept. */
-unsigned coc_channel_mode_of(const coc_settings *settings, int64_t steps, int64_t step,
-                             uint32_t pair);
+/* The channel mode of a pair where data.channel_mode holds: bit c says that channel c is kept. */
+unsigned coc_channel_mode_of(const coc_settings *settings, int64_t step, uint32_t pair);
 
 #endif

@@ -58,7 +58,7 @@ static coc_status fix_length(loop *l)
                                     (now - l->measured_from) / (MEASURED_STEPS - WARM_UP_STEPS));
     COC_TRY(coc_broadcast(coc_comm_over_host(l->t->comm), "number of steps", &l->t->steps, 1,
                           COC_INT64, 0));
-    coc_loader_set_length(l->t->loader, l->t->steps);
+    coc_loader_set_modes_from(l->t->loader, coc_modes_from(&l->t->settings.data, l->t->steps));
     coc_progress_end();
     coc_log_root("train.minutes: %g gives %" PRId64 " steps in all (%.3f s a step, %s left)",
                  minutes, l->t->steps, (now - l->measured_from) / (MEASURED_STEPS - WARM_UP_STEPS),
@@ -136,7 +136,7 @@ static coc_status validate(loop *l)
                                    .backend = t->backend,
                                    .params = t->params,
                                    .encoder = t->viewer != NULL ? t->viewer : t->encoder,
-                                   .capacity = 2 * t->pairs,
+                                   .capacity = t->viewed,
                                    .clips = t->clips};
     coc_embedded embedded;
     coc_status status;

@@ -176,15 +176,15 @@ coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)
 {
     const int64_t batch = 2 * t->settings.train.batch;
     const int64_t rounds = (clips + batch - 1) / batch;
+    const bool modes = t->step > coc_modes_from(&t->settings.data, t->steps);
     coc_settings settings = t->settings;
     coc_loader *loader = NULL;
     coc_status status = COC_OK;
 
     settings.data.prefetch = 0;
-    /* the same clips every time: positions from 0, with the modes of now */
-    settings.data.both_first = t->step < coc_modes_begin(&settings.data, t->steps) ? 1 : 0;
-    COC_TRY(coc_loader_create(&settings, t->sampler, t->first, t->pairs, t->groups->total, 0, 0,
-                              &loader));
+    /* the same clips every time: positions from 0, with the modes of the last step */
+    COC_TRY(coc_loader_create(&settings, t->sampler, t->first, t->pairs, t->groups->total, 0,
+                              modes ? 0 : INT64_MAX, &loader));
     for (int64_t i = 0; i < rounds && status == COC_OK; i++) {
         const coc_batch *b;
 

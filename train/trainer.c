@@ -6,6 +6,10 @@
 #include "base/memory.h"
 #include "train/same.h"
 
+/* Whole windows that a validation embeds at a time, beside training on parts: enough for all
+ * threads, few enough (230 MB at full width) to lie beside the training encoder. */
+enum { MOST_VIEWED = 32 };
+
 static coc_status open_data(coc_trainer *t)
 {
     const coc_data_settings *d = &t->settings.data;
@@ -58,8 +62,11 @@ static coc_status create_model(coc_trainer *t)
     COC_TRY(coc_params_create(&t->network, device, &t->params));
     COC_TRY(coc_params_init(t->params, &s->model, (uint64_t)s->train.seed));
     COC_TRY(coc_encoder_create(t->backend, &t->seen, n, true, &t->encoder));
-    if (frames != COC_FRAMES)
-        COC_TRY(coc_encoder_create(t->backend, &t->network, n, false, &t->viewer));
+    t->viewed = n;
+    if (frames != COC_FRAMES && t->valid_sampler != NULL) {
+        if (t->viewed > MOST_VIEWED) t->viewed = MOST_VIEWED;
+        COC_TRY(coc_encoder_create(t->backend, &t->network, t->viewed, false, &t->viewer));
+    }
     COC_TRY(coc_device_alloc(device, n * t->network.embedding, sizeof *t->h, &t->h));
     COC_TRY(coc_device_alloc(device, n * t->network.embedding, sizeof *t->dh, &t->dh));
     COC_TRY(coc_device_alloc(device, n * t->network.head.out_c, sizeof *t->dropout, &t->dropout));
@@ -133,7 +140,7 @@ fail:
 coc_status coc_trainer_start_loader(coc_trainer *t)
 {
     return coc_loader_create(&t->settings, t->sampler, t->first, t->pairs, t->groups->total,
-                             t->step, t->steps, &t->loader);
+                             t->step, coc_modes_from(&t->settings.data, t->steps), &t->loader);
 }
 
 void coc_trainer_destroy(coc_trainer **trainer)

@@ -26,6 +26,7 @@ typedef struct {
     coc_params *params;
     coc_encoder *encoder; /* trains on `seen` */
     coc_encoder *viewer;  /* embeds whole windows for validation; NULL: the encoder does */
+    int64_t viewed;       /* windows that are embedded at a time */
     coc_groups *groups;
     coc_similarity *similarity;
     coc_loader *loader;
