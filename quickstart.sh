@@ -31,7 +31,7 @@ ranks=2
 cores=$(nproc)
 export OMP_NUM_THREADS=$((cores > ranks ? cores / ranks : 1)) OMP_WAIT_POLICY=passive
 export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
-export OMPI_MCA_odls_base_sigkill_timeout=60 # Ctrl-C: time to save a checkpoint
+export OMPI_MCA_odls_base_sigkill_timeout=3 # Ctrl-C: time to save a checkpoint; a failed rank ends the others after as long
 if [ "$(id -u)" = 0 ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi

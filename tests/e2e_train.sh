@@ -57,11 +57,15 @@ ranks 2 preprocess --layout folder --in stems --out store >/dev/null
 train 2 whole 2>whole.txt || { cat whole.txt >&2; fail "training"; }
 says "done: 10 steps" whole.txt
 says "step 8: validation loss" whole.txt
+! grep -q "lower train.batch" whole.txt || fail "a small batch is warned of"
 [ "$(ls whole/checkpoints | wc -l)" -eq 3 ] || fail "last.h5 and the two best are kept, got: $(ls whole/checkpoints)"
 [ "$(grep -c '"kind":"train"' whole/log.jsonl)" -eq 10 ] || fail "ten steps are logged"
 [ "$(grep -c '"kind":"validation"' whole/log.jsonl)" -eq 3 ] || fail "steps 4, 8 and 10 are validated"
 "$COCOLA" train --config whole/config.yaml --out again 2>/dev/null & # config.yaml repeats a run
 again=$!
+
+"$COCOLA" train --config small.yaml --set train.batch=500 --set train.steps=2 --set model.bn_group=0 --out crowded 2>crowded.txt &
+crowded=$!
 
 # ---- stopped, killed -----------------------------------------------------------------------------
 start_until stopped 4
@@ -98,6 +102,8 @@ same whole broken
 train 3 stopped3 2>ranks.txt
 says "on another number of ranks" ranks.txt
 wait $again || fail "a run on one rank from config.yaml"
+wait $crowded || { cat crowded.txt >&2; fail "a batch of more pairs than windows still trains"; }
+says "500 pairs a step, but there are" crowded.txt
 for run in stopped3 again; do
     python3 - whole/log.jsonl $run/log.jsonl <<'PYTHON' || fail "$run computes something else"
 import json

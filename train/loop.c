@@ -194,6 +194,11 @@ static void say_what_begins(const loop *l)
                  coc_sampler_windows(t->sampler), coc_sampler_tracks(t->sampler),
                  t->settings.train.batch, t->comm->size, t->comm->size > 1 ? "s" : "",
                  1e-6 * (double)t->params->weights, t->settings.model.backend);
+    if (t->settings.train.batch > coc_sampler_windows(t->sampler))
+        coc_log_warn("train.batch: %" PRId64 " pairs a step, but there are %" PRId64
+                     " windows: a step sees windows twice and takes them for each other's "
+                     "negatives; lower train.batch",
+                     t->settings.train.batch, coc_sampler_windows(t->sampler));
     if (t->valid_sampler == NULL)
         coc_log_warn("%s has no validation split: no validation, no best checkpoints",
                      t->settings.data.train);
