@@ -70,6 +70,28 @@ static coc_status host_wait(const coc_device *device, coc_stream *stream)
     return COC_OK;
 }
 
+static coc_status host_stream_create(const coc_device *device, bool background, coc_stream **stream)
+{
+    (void)device;
+    (void)background;
+    *stream = NULL;
+    return COC_OK;
+}
+
+static void host_stream_destroy(const coc_device *device, coc_stream *stream)
+{
+    (void)device;
+    (void)stream;
+}
+
+static coc_status host_order(const coc_device *device, coc_stream *stream, coc_stream *first)
+{
+    (void)device;
+    (void)stream;
+    (void)first;
+    return COC_OK;
+}
+
 const coc_device *coc_device_host(void)
 {
     static const coc_device host = {.name = "host",
@@ -79,7 +101,12 @@ const coc_device *coc_device_host(void)
                                     .copy = host_copy,
                                     .copy_rows = host_copy_rows,
                                     .zero = host_zero,
-                                    .wait = host_wait};
+                                    .wait = host_wait,
+                                    .alloc_host = host_alloc,
+                                    .release_host = host_release,
+                                    .stream_create = host_stream_create,
+                                    .stream_destroy = host_stream_destroy,
+                                    .order = host_order};
 
     return &host;
 }

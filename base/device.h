@@ -2,18 +2,25 @@
  *
  * Backends (model/ops.h, preprocess/features.h) and communicators (comm/comm.h) take their memory
  * from a coc_device and name the side of every pointer. On the host a stream is NULL and every call
- * has finished when it returns.
+ * has finished when it returns. On an accelerator calls are done in the order of their stream, some
+ * time later: memory that one of them reads or writes stays as it is until `wait`, host memory too.
+ *
+ * Calls can be recorded once and launched many times (a graph): between record and recorded,
+ * nothing given to the stream is done, nothing may be allocated or waited for, and host memory that
+ * is copied from or to must come from alloc_host.
  */
 #ifndef COC_BASE_DEVICE_H
 #define COC_BASE_DEVICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
 
 typedef enum { COC_HOST, COC_ACCELERATOR } coc_side;
-typedef struct coc_stream coc_stream; /* opaque; NULL: the host, or the device's default stream */
+typedef struct coc_stream coc_stream; /* opaque; NULL: the host, or the device's main stream */
+typedef struct coc_graph coc_graph;   /* opaque: recorded calls */
 typedef struct coc_device coc_device;
 
 struct coc_device {
@@ -33,6 +40,25 @@ struct coc_device {
     coc_status (*zero)(const coc_device *device, void *memory, size_t bytes, coc_stream *stream);
     /* Wait until the stream has done everything; reports what failed on it. */
     coc_status (*wait)(const coc_device *device, coc_stream *stream);
+
+    /* Host memory that the device copies from and to without a detour. Not initialised. */
+    coc_status (*alloc_host)(const coc_device *device, size_t bytes, void **memory);
+    void (*release_host)(const coc_device *device, void *memory); /* takes NULL */
+
+    /* A stream beside the main one; the background one gives way to the main stream's work. On the
+     * host: NULL. Errors: COC_ERR_DEVICE. */
+    coc_status (*stream_create)(const coc_device *device, bool background, coc_stream **stream);
+    void (*stream_destroy)(const coc_device *device, coc_stream *stream); /* takes NULL */
+    /* What `stream` is given from now on is done after all that `first` has been given so far. */
+    coc_status (*order)(const coc_device *device, coc_stream *stream, coc_stream *first);
+
+    /* Whether the four below work; where not they are never called. */
+    bool records;
+    coc_status (*record)(const coc_device *device, coc_stream *stream);
+    /* *graph NULL after a failure. */
+    coc_status (*recorded)(const coc_device *device, coc_stream *stream, coc_graph **graph);
+    coc_status (*launch)(const coc_device *device, coc_graph *graph, coc_stream *stream);
+    void (*graph_destroy)(const coc_device *device, coc_graph *graph); /* takes NULL */
 };
 
 /* Memory for count elements of the given size, by device->alloc; *out NULL after a failure. The

@@ -31,6 +31,9 @@ typedef struct coc_request coc_request; /* a started collective; freed by wait *
 typedef struct {
     const char *name;
     coc_side side; /* where buffers live */
+    /* start and wait only give work to the device's stream, so that they can be recorded; false:
+     * the host takes part. */
+    bool on_stream;
 
     /* recv [sum counts] = everybody's send [counts[rank]], in rank order. counts [size]. send may
      * be this rank's own place in recv. Collective. */

@@ -63,6 +63,7 @@ static void destroy(coc_comm *comm)
 static const coc_comm_ops self_ops = {
     .name = "self",
     .side = COC_HOST,
+    .on_stream = true,
     .start_all_gather = start_all_gather,
     .start_reduce_scatter = start_reduce_scatter,
     .start_all_reduce = start_all_reduce,

@@ -18,6 +18,7 @@ enum { COC_SETTING_TEXT = 1024, COC_MAX_PREFETCH = 8 };
 typedef enum { COC_FEATURES_HPS, COC_FEATURES_MEL, COC_FEATURE_KINDS } coc_feature_kind;
 typedef enum { COC_CHANNELS_PAIR, COC_CHANNELS_STEP, COC_CHANNELS_BOTH } coc_channel_mode;
 typedef enum { COC_WINDOWS_GRID, COC_WINDOWS_RANDOM } coc_window_mode;
+typedef enum { COC_FP32, COC_BF16 } coc_precision;
 typedef enum { COC_SIMILARITY_NORMAL, COC_SIMILARITY_IDENTITY } coc_similarity_init;
 typedef enum { COC_NEGATIVES_ALL, COC_NEGATIVES_SAME_MODE } coc_negatives;
 typedef enum { COC_SCHEDULE_CONSTANT, COC_SCHEDULE_COSINE } coc_schedule;
@@ -38,7 +39,9 @@ typedef struct {
 } coc_data_settings;
 
 typedef struct {
-    char backend[32]; /* model.backend: ref, cpu */
+    char backend[32]; /* model.backend: ref, cpu, cuda */
+    coc_precision precision;
+    bool graphs;      /* record a step's work and launch it again, where the device can */
     char profile[32]; /* model.profile: cocola-hps, cocola-mel; empty: from data.features */
     double width, depth;
     coc_similarity_init similarity_init;
@@ -97,6 +100,9 @@ typedef struct {
 
 /* "hps": the kind as data.features, checkpoints and scores call it. */
 const char *coc_feature_name(coc_feature_kind kind);
+
+/* "bf16", likewise. */
+const char *coc_precision_name(coc_precision precision);
 
 /* All defaults. */
 void coc_settings_default(coc_settings *settings);

@@ -5,7 +5,8 @@
 #include "base/memory.h"
 #include "configs/table.h"
 
-static const char *const backend_names[] = {"ref", "cpu", NULL};
+static const char *const backend_names[] = {"ref", "cpu", "cuda", NULL};
+static const char *const precision_names[] = {"fp32", "bf16", NULL};
 static const char *const comm_names[] = {"mpi", NULL};
 static const char *const feature_names[] = {"hps", "mel", NULL};
 static const char *const channel_names[] = {"pair", "step", "both", NULL};
@@ -79,7 +80,16 @@ static const coc_setting table[] = {
     {"model.backend", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(model, backend), "cpu", 0, 0,
      backend_names, "",
      "Where features and model are computed. ref: plain loops, slow, the specification. cpu: "
-     "fast."},
+     "fast. cuda: on a GPU, one a rank, where it is built in (`cocola info` tells)."},
+    {"model.precision", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(model, precision), "fp32", 0, 0,
+     precision_names, "",
+     "How activations are stored. fp32: as floats. bf16: half the memory and traffic, products on "
+     "tensor cores; sums, statistics, loss, gradients of weights and weights stay fp32. Backend "
+     "cuda only."},
+    {"model.graphs", COC_SETTING_FLAG, COC_EFFECT_NONE, FIELD(model, graphs), "true", 0, 0, NULL,
+     "",
+     "On a GPU, launch all the work of a step at once (a CUDA graph), which saves time on small "
+     "batches. false: call by call, to find faults."},
     {"model.profile", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(model, profile), "", 0, 0,
      profile_names, "", "The encoder family. Empty: the one that fits data.features."},
     {"model.width", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(model, width), "1", 0.1, 4, NULL,
@@ -196,6 +206,11 @@ _Static_assert(sizeof table / sizeof table[0] <= COC_MAX_SETTINGS, "raise COC_MA
 const char *coc_feature_name(coc_feature_kind kind)
 {
     return feature_names[kind];
+}
+
+const char *coc_precision_name(coc_precision precision)
+{
+    return precision_names[precision];
 }
 
 const coc_setting *coc_setting_table(int *count)

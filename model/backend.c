@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,24 +24,49 @@ static coc_status unknown_backend(const char *name)
         if (known[0] != '\0') strncat(known, ", ", NAMES_BYTES - 1 - strlen(known));
         strncat(known, row->ops->name, NAMES_BYTES - 1 - strlen(known));
     }
+    if (strcmp(name, "cuda") == 0)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "backend 'cuda' is not built in (known: %s); configure with "
+                        "-DCOCOLA_CUDA=ON",
+                        known);
     return COC_FAIL(COC_ERR_SETTING, "backend '%.80s' is unknown; known: %s", name, known);
 }
 
-coc_status coc_backend_create(const char *name, int threads, coc_backend **backend)
+static coc_status check_precision(const coc_backend_row *row, coc_precision precision)
+{
+    if (precision == COC_FP32 || row->bf16) return COC_OK;
+    return COC_FAIL(COC_ERR_SETTING,
+                    "model.precision: %s: backend %s computes in fp32 only; choose fp32, or "
+                    "model.backend: cuda",
+                    coc_precision_name(precision), row->ops->name);
+}
+
+coc_status coc_backend_open(const coc_model_settings *settings, coc_backend **backend)
 {
     const coc_backend_row *row = coc_backend_rows;
     coc_status status;
 
     *backend = NULL;
-    while (row->ops != NULL && strcmp(row->ops->name, name) != 0)
+    while (row->ops != NULL && strcmp(row->ops->name, settings->backend) != 0)
         row++;
-    if (row->ops == NULL) return unknown_backend(name);
+    if (row->ops == NULL) return unknown_backend(settings->backend);
+    COC_TRY(check_precision(row, settings->precision));
     COC_TRY(coc_alloc(1, sizeof **backend, backend));
     (*backend)->ops = row->ops;
-    (*backend)->threads = threads;
+    (*backend)->threads = settings->threads;
+    (*backend)->precision = settings->precision;
+    (*backend)->stored_bytes = settings->precision == COC_BF16 ? sizeof(uint16_t) : sizeof(stored);
     status = row->open(*backend);
     if (status != COC_OK) coc_backend_destroy(backend);
     return status;
+}
+
+coc_status coc_backend_create(const char *name, int threads, coc_backend **backend)
+{
+    coc_model_settings settings = {.threads = threads};
+
+    snprintf(settings.backend, sizeof settings.backend, "%s", name);
+    return coc_backend_open(&settings, backend);
 }
 
 void coc_backend_destroy(coc_backend **backend)

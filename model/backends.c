@@ -3,7 +3,7 @@
 #include "model/ref.h"
 
 const coc_backend_row coc_backend_rows[] = {
-    {&coc_ref_ops, coc_ref_open},
-    {&coc_cpu_ops, coc_cpu_open},
-    {NULL, NULL},
+    {&coc_ref_ops, coc_ref_open, false},
+    {&coc_cpu_ops, coc_cpu_open, false},
+    {NULL, NULL, false},
 };

@@ -7,8 +7,10 @@
 
 typedef struct {
     const coc_ops *ops; /* ops->name is the row's name */
-    /* Fills in device, threads (given as asked for; 0: choose) and impl. */
+    /* Fills in device, threads (given as asked for; 0: choose) and impl; precision and
+     * stored_bytes are given. */
     coc_status (*open)(coc_backend *backend);
+    bool bf16; /* can store activations as bf16 */
 } coc_backend_row;
 
 /* Ends with a row whose ops are NULL. */

@@ -57,6 +57,11 @@ static real *take(coc_encoder *e, int64_t count)
     return coc_arena_take(&e->arena, count, sizeof(real));
 }
 
+static stored *take_stored(coc_encoder *e, int64_t count)
+{
+    return coc_arena_take(&e->arena, count, e->backend->stored_bytes);
+}
+
 /* The next norm in the order of the forward pass: the one after `conv`. */
 static coc_norm_layer *take_norm(coc_encoder *e, const coc_conv *conv, bool silu)
 {
@@ -88,26 +93,26 @@ static void take_block(coc_encoder *e, const coc_block *block, coc_block_memory 
     m->expand = NULL;
     if (block->has_expand) {
         m->expand_norm = take_norm(e, &block->expand, true);
-        m->expand = take(e, n * outputs(&block->expand));
+        m->expand = take_stored(e, n * outputs(&block->expand));
     }
     m->depthwise_norm = take_norm(e, &block->depthwise, true);
-    m->depthwise = take(e, n * outputs(&block->depthwise));
+    m->depthwise = take_stored(e, n * outputs(&block->depthwise));
     m->pooled = take(e, n * channels);
     m->hidden = take(e, n * block->squeeze);
     m->gate = take(e, n * channels);
     m->project_norm = take_norm(e, &block->project, false);
-    m->project = take(e, n * outputs(&block->project));
+    m->project = take_stored(e, n * outputs(&block->project));
 }
 
 /* In training blocks follow each other. In evaluation each begins where the last one began, and
  * outputs alternate between two places, since a block's input must outlive its other parts. */
 static void take_blocks(coc_encoder *e, const plan_sizes *sizes)
 {
-    real *turn[2] = {NULL, NULL};
+    stored *turn[2] = {NULL, NULL};
     size_t mark, top;
 
     for (int i = 0; i < 2 && !e->training; i++)
-        turn[i] = take(e, e->clips * sizes->output);
+        turn[i] = take_stored(e, e->clips * sizes->output);
     mark = top = e->arena.used;
     for (int i = 0; i < e->network->blocks; i++) {
         const coc_block *block = &e->network->block[i];
@@ -115,7 +120,7 @@ static void take_blocks(coc_encoder *e, const plan_sizes *sizes)
         if (!e->training) e->arena.used = mark;
         take_block(e, block, &e->block[i]);
         e->block[i].output =
-            e->training ? take(e, e->clips * outputs(&block->project)) : turn[i % 2];
+            e->training ? take_stored(e, e->clips * outputs(&block->project)) : turn[i % 2];
         if (e->arena.used > top) top = e->arena.used;
     }
     e->arena.used = top;
@@ -131,9 +136,9 @@ static void take_training(coc_encoder *e, const plan_sizes *sizes)
     e->sums = coc_arena_take(&e->arena, groups * 2 * sizes->channels, sizeof *e->sums);
     e->stats = 2 * sizes->all_channels;
     e->stat = coc_arena_take(&e->arena, e->stats, sizeof *e->stat);
-    e->d_output = take(e, n * sizes->output);
-    e->d_depthwise = take(e, n * sizes->depthwise);
-    e->d_expand = take(e, n * sizes->expand);
+    e->d_output = take_stored(e, n * sizes->output);
+    e->d_depthwise = take_stored(e, n * sizes->depthwise);
+    e->d_expand = take_stored(e, n * sizes->expand);
     e->d_gate = take(e, n * sizes->channels);
     e->d_pooled = take(e, n * sizes->channels);
     e->d_projected = take(e, n * e->network->embedding);
@@ -151,10 +156,10 @@ static void layout(coc_encoder *e, const plan_sizes *sizes)
     e->no_group = coc_arena_take(&e->arena, n, sizeof *e->no_group);
     if (e->training) take_training(e, sizes);
     e->stem_norm = take_norm(e, &network->stem, true);
-    e->stem = take(e, n * outputs(&network->stem));
+    e->stem = take_stored(e, n * outputs(&network->stem));
     take_blocks(e, sizes);
     e->head_norm = take_norm(e, &network->head, true);
-    e->head = take(e, n * outputs(&network->head));
+    e->head = take_stored(e, n * outputs(&network->head));
     e->pooled = take(e, n * head);
     e->dropped = take(e, n * head);
     e->projected = take(e, n * network->embedding);
@@ -208,7 +213,7 @@ size_t coc_encoder_bytes(const coc_encoder *encoder)
     return encoder->arena.bytes;
 }
 
-const real *coc_encoder_block_output(const coc_encoder *encoder, int block)
+const stored *coc_encoder_block_output(const coc_encoder *encoder, int block)
 {
     return encoder->block[block].output;
 }

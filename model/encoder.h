@@ -16,6 +16,7 @@
  * clips of; with several ranks, group i of the run holds pairs i * size .. and its clips lie on
  * consecutive ranks. */
 typedef struct {
+    uint64_t id;      /* of no other groups in this process */
     int count;        /* groups this rank has clips of, >= 1 */
     int64_t total;    /* groups of all ranks */
     int64_t *clips;   /* [count] clips of the group on all ranks */
@@ -50,16 +51,18 @@ void coc_encoder_destroy(coc_encoder **encoder);
 size_t coc_encoder_bytes(const coc_encoder *encoder);
 
 /* h [n][embedding], borrowed until backward. Batch statistics over groups; the statistics for the
- * running ones are kept until coc_encoder_update_running. Collective over the ranks of each shared
- * group. Errors: COC_ERR_RANKS. */
+ * running ones are kept until coc_encoder_update_running. Only gives work to the device's stream:
+ * it is the caller who waits (ops->finish), here and in the next two; so a step of them can be
+ * recorded, after one that was not (groups are copied when they are new). n is the clips of the
+ * groups. Collective over the ranks of each shared group. Errors: COC_ERR_RANKS. */
 coc_status coc_encoder_forward(coc_encoder *encoder, const coc_params *params,
                                const coc_groups *groups, const coc_encoder_input *input, real *h);
 
 /* Gradients of all encoder weights are added to params->grad. `ready`, if not NULL, is called as
- * weights become final, each time after waiting for the operations so far (so give NULL where
- * nothing would be done with them): all gradients at offsets >= first are complete (on this rank).
- * The rest, from 0 on, is complete on return. Follows a coc_encoder_forward with the same groups
- * and input. Collective over the ranks of each shared group. Errors: COC_ERR_RANKS, those of ready.
+ * weights become final: all gradients at offsets >= first are complete (on this rank) when the
+ * stream has done what it has been given so far. The rest, from 0 on, likewise on return. Follows a
+ * coc_encoder_forward with the same groups and input. Collective over the ranks of each shared
+ * group. Errors: COC_ERR_RANKS, those of ready.
  */
 typedef coc_status (*coc_gradient_ready)(void *context, int64_t first);
 coc_status coc_encoder_backward(coc_encoder *encoder, coc_params *params, const coc_groups *groups,
@@ -80,6 +83,6 @@ coc_status coc_encoder_embed(coc_encoder *encoder, const coc_params *params, int
                              const real *x, const real *keep, real *h);
 
 /* For tests: a block's output [n][h][w][C] of the last training forward; borrowed. */
-const real *coc_encoder_block_output(const coc_encoder *encoder, int block);
+const stored *coc_encoder_block_output(const coc_encoder *encoder, int block);
 
 #endif

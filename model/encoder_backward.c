@@ -139,11 +139,9 @@ static coc_status backward_stem(const pass *p)
     return COC_OK;
 }
 
-static coc_status tell(const pass *p, coc_gradient_ready ready, void *context, int64_t first)
+static coc_status tell(coc_gradient_ready ready, void *context, int64_t first)
 {
-    if (ready == NULL) return COC_OK;
-    COC_TRY(p->e->backend->ops->finish(p->e->backend));
-    return ready(context, first);
+    return ready != NULL ? ready(context, first) : COC_OK;
 }
 
 coc_status coc_encoder_backward(coc_encoder *encoder, coc_params *params, const coc_groups *groups,
@@ -153,14 +151,13 @@ coc_status coc_encoder_backward(coc_encoder *encoder, coc_params *params, const 
     const pass p = {encoder, params, groups, input};
 
     COC_TRY(backward_head(&p, dh, encoder->h));
-    COC_TRY(tell(&p, ready, context, params->at.head));
+    COC_TRY(tell(ready, context, params->at.head));
     for (int i = encoder->network->blocks - 1; i >= 0; i--) {
         const coc_block_index *at = &params->at.block[i];
 
         COC_TRY(backward_block(&p, i));
-        COC_TRY(tell(&p, ready, context,
+        COC_TRY(tell(ready, context,
                      encoder->network->block[i].has_expand ? at->expand : at->depthwise));
     }
-    COC_TRY(backward_stem(&p));
-    return encoder->backend->ops->finish(encoder->backend);
+    return backward_stem(&p);
 }

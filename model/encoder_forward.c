@@ -150,8 +150,7 @@ static coc_status forward(const pass *p, real *h)
     COC_TRY(forward_stem(p));
     for (int i = 0; i < p->e->network->blocks; i++)
         COC_TRY(forward_block(p, i));
-    COC_TRY(forward_head(p, h));
-    return p->e->backend->ops->finish(p->e->backend);
+    return forward_head(p, h);
 }
 
 coc_status coc_encoder_forward(coc_encoder *encoder, const coc_params *params,
@@ -166,5 +165,6 @@ coc_status coc_encoder_embed(coc_encoder *encoder, const coc_params *params, int
 {
     const coc_encoder_input input = {.n = n, .x = x, .keep = keep};
 
-    return forward(&(pass){encoder, params, NULL, &input}, h);
+    COC_TRY(forward(&(pass){encoder, params, NULL, &input}, h));
+    return encoder->backend->ops->finish(encoder->backend);
 }

@@ -1,6 +1,29 @@
 /* model/encoder_norm.c - batch norm over groups of pairs that may span ranks. */
 #include "model/encoder_plan.h"
 
+/* The groups to the device. Once for all steps: what a recorded step does again must not read host
+ * memory. */
+static coc_status take_groups(coc_encoder *e, const coc_groups *groups, int64_t n)
+{
+    const coc_device *device = e->backend->device;
+    const size_t count = (size_t)groups->count;
+
+    if (e->current == groups->id) return COC_OK;
+    e->current = 0;
+    for (int i = 0; i < e->norms; i++)
+        for (int g = 0; g < groups->count; g++)
+            e->host_values[i * e->groups + g] =
+                (double)groups->clips[g] * (double)e->norm[i].positions;
+    COC_TRY(device->copy(device, e->values, e->host_values,
+                         (size_t)e->norms * (size_t)e->groups * sizeof *e->values, NULL));
+    COC_TRY(
+        device->copy(device, e->group, groups->of_clip, (size_t)n * sizeof *groups->of_clip, NULL));
+    COC_TRY(device->copy(device, e->owned, groups->owned, count * sizeof *groups->owned, NULL));
+    COC_TRY(device->wait(device, NULL));
+    e->current = groups->id;
+    return COC_OK;
+}
+
 coc_status coc_norms_begin(coc_encoder *e, const coc_groups *groups, int64_t n)
 {
     const coc_device *device = e->backend->device;
@@ -14,16 +37,7 @@ coc_status coc_norms_begin(coc_encoder *e, const coc_groups *groups, int64_t n)
         e->norm[i].read.group = groups != NULL ? e->group : e->no_group;
     if (groups == NULL) return COC_OK;
 
-    for (int i = 0; i < e->norms; i++)
-        for (int g = 0; g < count; g++)
-            e->host_values[i * e->groups + g] =
-                (double)groups->clips[g] * (double)e->norm[i].positions;
-    COC_TRY(device->copy(device, e->values, e->host_values,
-                         (size_t)e->norms * (size_t)e->groups * sizeof *e->values, NULL));
-    COC_TRY(
-        device->copy(device, e->group, groups->of_clip, (size_t)n * sizeof *groups->of_clip, NULL));
-    COC_TRY(
-        device->copy(device, e->owned, groups->owned, (size_t)count * sizeof *groups->owned, NULL));
+    COC_TRY(take_groups(e, groups, n));
     return device->zero(device, e->stat, (size_t)e->stats * sizeof *e->stat, NULL);
 }
 
@@ -50,7 +64,6 @@ static coc_status share_sums(coc_encoder *e, const coc_groups *groups, int chann
     coc_status status = COC_OK;
 
     if (groups->comm[which[0]] == NULL && groups->comm[which[1]] == NULL) return COC_OK;
-    COC_TRY(e->backend->ops->finish(e->backend));
     for (int i = 0; i < ends && status == COC_OK; i++) {
         coc_comm *comm = groups->comm[which[i]];
         const int64_t count = 2 * (int64_t)channels;
@@ -117,10 +130,9 @@ coc_status coc_norm_backward(coc_encoder *e, coc_params *params, const coc_group
 coc_status coc_encoder_update_running(coc_encoder *e, coc_params *params, const coc_groups *groups,
                                       coc_comm *comm, double momentum)
 {
-    COC_TRY(e->backend->ops->finish(e->backend));
     COC_TRY(coc_all_reduce(comm, "running statistics", e->stat, e->stats, COC_DOUBLE));
     e->backend->ops->running_update(e->backend, e->stats, e->stat, (double)groups->total, momentum,
                                     params->running);
     params->batches++;
-    return e->backend->ops->finish(e->backend);
+    return COC_OK;
 }

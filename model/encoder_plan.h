@@ -20,9 +20,9 @@ typedef struct {
 
 typedef struct {
     coc_norm_layer *expand_norm, *depthwise_norm, *project_norm; /* the first NULL: no expand */
-    real *expand, *depthwise, *project;                          /* [n][P][C] raw */
+    stored *expand, *depthwise, *project;                        /* [n][P][C] raw */
     real *pooled, *hidden, *gate; /* squeeze and excitation: [n][C], [n][R], [n][C] */
-    real *output;                 /* [n][P][out] after the join */
+    stored *output;               /* [n][P][out] after the join */
 } coc_block_memory;
 
 enum { COC_MAX_NORMS = 3 * COC_MAX_BLOCKS + 2 };
@@ -38,7 +38,7 @@ struct coc_encoder {
     int norms;
     coc_norm_layer norm[COC_MAX_NORMS]; /* in the order of the forward pass */
     coc_norm_layer *stem_norm, *head_norm;
-    real *stem, *head; /* [n][P][C] raw */
+    stored *stem, *head; /* [n][P][C] raw */
     coc_block_memory block[COC_MAX_BLOCKS];
     real *pooled, *dropped, *projected; /* [n][head], [n][head], [n][d] */
     real *row_mean, *row_inverse_std;   /* [n] of the layer norm */
@@ -48,13 +48,14 @@ struct coc_encoder {
     int32_t *owned;            /* [groups] */
     double *values;            /* [norms][groups]; layers point into it */
     double *host_values;       /* the same, host memory */
+    uint64_t current;          /* id of the groups that group, owned and values hold; 0: none */
     double *sums;              /* [groups][2][most channels] of the norm at hand */
     double *stat;              /* as params->running: sums over this rank's own groups */
     int64_t stats;
 
     /* Gradients: at a block's output (and, in place, at its input), at what its projection read,
      * at what its depthwise convolution read. */
-    real *d_output, *d_depthwise, *d_expand;
+    stored *d_output, *d_depthwise, *d_expand;
     real *d_gate, *d_pooled;  /* [n][most channels] */
     real *d_projected;        /* [n][d] */
     real *mean_du, *mean_dux; /* [groups][most channels] of the norm at hand */
@@ -82,7 +83,7 @@ coc_status coc_norm_backward(coc_encoder *e, coc_params *params, const coc_group
 
 /* What block i reads: a tensor, and the norm it is read through (NULL: none). */
 typedef struct {
-    const real *x;
+    const stored *x;
     coc_norm_layer *norm;
 } coc_source;
 coc_source coc_block_source(coc_encoder *e, int i);

@@ -47,6 +47,9 @@ static coc_status join_groups(coc_groups *g, coc_comm *comm, int64_t batch, int6
     return COC_OK;
 }
 
+/* Groups made so far; by one thread, the one that starts collectives. */
+static uint64_t made;
+
 coc_status coc_groups_create(coc_comm *comm, int64_t batch, int64_t size, coc_groups **groups)
 {
     int64_t first;
@@ -67,6 +70,7 @@ coc_status coc_groups_create(coc_comm *comm, int64_t batch, int64_t size, coc_gr
                         (long long)batch, (long long)size);
     status = coc_alloc(1, sizeof **groups, groups);
     if (status == COC_OK) {
+        (*groups)->id = ++made;
         (*groups)->total = batch / size;
         status = fill(*groups, first, pairs, size);
     }

@@ -10,14 +10,15 @@
  * stored.
  *
  * Conventions. Tensors are NHWC: [n][h][w][C], row-major. Every array that an operation is given
- * lies in the memory of the backend's device (b->device), index arrays and sums included; numbers
- * that are passed by value or inside a settings struct (coc_adam, coc_rng_key, scale, momentum) are
- * host values, which a captured graph of calls would have to take from device memory instead.
- * Weights have the published layout. n = clips, g = batch-norm group of a clip, P = positions h *
- * w. "+=" means: adds to what is there. So an operation works on any range of clips: pass pointers
- * to its first clip. Sums are double and added to in clip order. Calls are asynchronous on the
- * backend's stream; `finish` reports what went wrong since the last one. Nothing is allocated in a
- * step but scratch, which a backend keeps after the first.
+ * lies in the memory of the backend's device (b->device), index arrays and sums included; tensors
+ * named `stored` hold the backend's storage type (model/real.h). Numbers that are passed by value
+ * or inside a settings struct are host values and the same in every step, so that the calls of a
+ * step can be recorded once and launched again; what changes from step to step lies in device
+ * memory (coc_now). Weights have the published layout. n = clips, g = batch-norm group of a clip,
+ * P = positions h * w. "+=" means: adds to what is there. So an operation works on any range of
+ * clips: pass pointers to its first clip. Sums are double and added to in clip order. Calls are
+ * asynchronous on the device's main stream; `finish` waits and reports what went wrong since the
+ * last one. Nothing is allocated in a step but scratch, which a backend keeps after the first.
  */
 #ifndef COC_MODEL_OPS_H
 #define COC_MODEL_OPS_H
@@ -45,9 +46,9 @@ typedef struct {
  *     dx = scale * (du - mean_du[g][c] - xhat * mean_dux[g][c]),   xhat = (x - mean) * inverse_std
  * where mean_du, mean_dux are the group means of du and du * xhat (norm_backward_*). */
 typedef struct {
-    const real *x; /* [n][P][C] raw */
+    const stored *x; /* [n][P][C] raw */
     const coc_norm *norm;
-    const real *dz;                 /* [n][P][C], or NULL: 0 */
+    const stored *dz;               /* [n][P][C], or NULL: 0 */
     const real *gate;               /* [n][C], or NULL: 1 */
     const real *pooled;             /* [n][C] gradient that all positions share, or NULL: 0 */
     const real *clip;               /* [n] stochastic-depth factor, or NULL: 1 */
@@ -83,10 +84,20 @@ enum {
 };
 
 typedef struct {
-    double learning_rate, beta1, beta2, epsilon, weight_decay;
-    double clip_scale; /* the gradient is multiplied by it */
-    int64_t step;      /* 1 for the first update */
+    double beta1, beta2, epsilon, weight_decay;
+    double rate; /* times coc_now.learning_rate */
 } coc_adam;
+
+/* What changes from step to step; lies in the backend's memory. */
+typedef struct {
+    /* written by the host before a step */
+    double learning_rate;
+    int64_t update;    /* 1 for the first */
+    int64_t draw_step; /* coc_rng_key.step of the masks */
+    /* written by clip_gradient */
+    double norm;       /* of the flat gradient */
+    double clip_scale; /* the gradient is multiplied by it */
+} coc_now;
 
 typedef struct coc_backend coc_backend;
 
@@ -98,15 +109,15 @@ typedef struct {
 
     /* x [n][C][F][T] features, keep [n][C] 0 or 1 (NULL: 1) multiplies channels; w [O][C][k][k]. */
     void (*stem_forward)(coc_backend *b, const coc_conv *s, int64_t n, const real *x,
-                         const real *keep, const real *w, real *y, const int32_t *group,
+                         const real *keep, const real *w, stored *y, const int32_t *group,
                          double *sums);
     /* x through norm (NULL: as it is); w [C][1][k][k]. */
-    void (*depthwise_forward)(coc_backend *b, const coc_conv *s, int64_t n, const real *x,
-                              const coc_norm *norm, const real *w, real *y, const int32_t *group,
+    void (*depthwise_forward)(coc_backend *b, const coc_conv *s, int64_t n, const stored *x,
+                              const coc_norm *norm, const real *w, stored *y, const int32_t *group,
                               double *sums);
     /* x through norm and gate [n][in_c] (NULL: as it is); w [O][I][1][1]. */
-    void (*pointwise_forward)(coc_backend *b, const coc_conv *s, int64_t n, const real *x,
-                              const coc_norm *norm, const real *gate, const real *w, real *y,
+    void (*pointwise_forward)(coc_backend *b, const coc_conv *s, int64_t n, const stored *x,
+                              const coc_norm *norm, const real *gate, const real *w, stored *y,
                               const int32_t *group, double *sums);
 
     /* -- convolutions, backward. dw += ; dz is the gradient at what the convolution read: after
@@ -115,13 +126,13 @@ typedef struct {
                           const real *keep, const coc_gradient *dy, real *dw);
     /* sums[groups][2][in_c] += sum of du, sum of du * xhat of the input's own norm (NULL: no norm).
      */
-    void (*depthwise_backward)(coc_backend *b, const coc_conv *s, int64_t n, const real *x,
+    void (*depthwise_backward)(coc_backend *b, const coc_conv *s, int64_t n, const stored *x,
                                const coc_norm *norm, const coc_gradient *dy, const real *w,
-                               real *dz, bool accumulate, real *dw, double *sums);
+                               stored *dz, bool accumulate, real *dw, double *sums);
     /* dgate [n][in_c] = sum over positions of dz * v (NULL: no gate). */
-    void (*pointwise_backward)(coc_backend *b, const coc_conv *s, int64_t n, const real *x,
+    void (*pointwise_backward)(coc_backend *b, const coc_conv *s, int64_t n, const stored *x,
                                const coc_norm *norm, const real *gate, const coc_gradient *dy,
-                               const real *w, real *dz, bool accumulate, real *dw, real *dgate);
+                               const real *w, stored *dz, bool accumulate, real *dw, real *dgate);
 
     /* -- batch norm: small work on [groups][C] -- */
 
@@ -152,8 +163,8 @@ typedef struct {
     /* -- between convolutions -- */
 
     /* out [n][C] = mean over positions of v. */
-    void (*pool_forward)(coc_backend *b, int64_t n, int64_t positions, int channels, const real *x,
-                         const coc_norm *norm, real *out);
+    void (*pool_forward)(coc_backend *b, int64_t n, int64_t positions, int channels,
+                         const stored *x, const coc_norm *norm, real *out);
     /* hidden [n][R] = w1 pooled + b1; gate [n][C] = sigmoid(w2 silu(hidden) + b2). w1 [R][C], w2
      * [C][R]. */
     void (*squeeze_forward)(coc_backend *b, int64_t n, int channels, int squeeze,
@@ -166,8 +177,9 @@ typedef struct {
                              const real *dgate, const real *w1, const real *w2, double factor,
                              real *dpooled, real *dw1, real *db1, real *dw2, real *db2);
     /* out = clip[n] * u + skip: a block's output. clip, skip may be NULL (1, 0). */
-    void (*join_forward)(coc_backend *b, int64_t n, int64_t positions, int channels, const real *x,
-                         const coc_norm *norm, const real *clip, const real *skip, real *out);
+    void (*join_forward)(coc_backend *b, int64_t n, int64_t positions, int channels,
+                         const stored *x, const coc_norm *norm, const real *clip,
+                         const stored *skip, stored *out);
 
     /* -- dense -- */
 
@@ -193,15 +205,18 @@ typedef struct {
     /* da [rows][d] =, dp [columns][d] += (both NULL: only results); results [COC_CONTRAST_RESULTS]
      * +=. Memory: a block of rows times columns, never rows times columns. */
     void (*contrast)(coc_backend *b, const coc_contrast *c, real *da, real *dp, double *results);
-    /* *sum += sum of squares. */
-    void (*sum_squares)(coc_backend *b, int64_t n, const real *x, double *sum);
-    /* Adam as in PyTorch (L2 weight decay on the gradient), in place over flat buffers. */
-    void (*adam)(coc_backend *b, int64_t n, const coc_adam *settings, const real *grad, real *value,
-                 real *m, real *v);
+    /* now->norm = norm of x [n]; now->clip_scale = largest / norm where that is below 1 and largest
+     * is not 0, else 1. */
+    void (*clip_gradient)(coc_backend *b, int64_t n, const real *x, double largest, coc_now *now);
+    /* Adam as in PyTorch (L2 weight decay on the gradient), in place over flat buffers. Does
+     * nothing where now->norm is not finite: training has diverged, and the caller will say so. */
+    void (*adam)(coc_backend *b, int64_t n, const coc_adam *settings, const coc_now *now,
+                 const real *grad, real *value, real *m, real *v);
     /* out [n][count] = 0 with probability drop, else 1 / (1 - drop); value (i, j) is drawn with
-     * key.item = pair[i], key.view = view[i], element j. */
-    void (*draw_keep)(coc_backend *b, const coc_rng_key *key, const uint32_t *pair,
-                      const uint8_t *view, int64_t n, int64_t count, double drop, real *out);
+     * key.item = pair[i], key.view = view[i], key.step = now->draw_step, element j. */
+    void (*draw_keep)(coc_backend *b, const coc_rng_key *key, const coc_now *now,
+                      const uint32_t *pair, const uint8_t *view, int64_t n, int64_t count,
+                      double drop, real *out);
 
     /* Wait for the stream and report failures. */
     coc_status (*finish)(coc_backend *b);
@@ -211,15 +226,20 @@ typedef struct {
 struct coc_backend {
     const coc_ops *ops;
     const coc_device *device;
+    coc_precision precision;
+    size_t stored_bytes; /* of one stored value */
     int threads;
-    void *scratch; /* kept working memory of host backends */
+    void *scratch; /* kept working memory, on the device */
     size_t scratch_bytes;
     coc_status status; /* first failure since the last finish */
     void *impl;        /* handles of the backend */
 };
 
-/* name: "ref" or "cpu"; threads 0: OMP_NUM_THREADS. The caller's.
- * Errors: COC_ERR_SETTING with the names that exist, COC_ERR_MEMORY. */
+/* The backend that the settings name (backend, precision, threads; 0 threads: OMP_NUM_THREADS). The
+ * caller's. Errors: COC_ERR_SETTING (no such backend, with the names that exist; a precision that
+ * it does not have), COC_ERR_MEMORY, COC_ERR_DEVICE. */
+coc_status coc_backend_open(const coc_model_settings *settings, coc_backend **backend);
+/* The same by name, in fp32. */
 coc_status coc_backend_create(const char *name, int threads, coc_backend **backend);
 void coc_backend_destroy(coc_backend **backend);
 

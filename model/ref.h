@@ -101,11 +101,14 @@ void coc_ref_layer_norm_tanh_backward(coc_backend *b, int64_t n, int d, const re
 /* -- loss: ref_loss.c; optimizer and masks: ref_optimizer.c -- */
 
 void coc_ref_contrast(coc_backend *b, const coc_contrast *c, real *da, real *dp, double *results);
-void coc_ref_sum_squares(coc_backend *b, int64_t n, const real *x, double *sum);
-void coc_ref_adam(coc_backend *b, int64_t n, const coc_adam *settings, const real *grad,
-                  real *value, real *m, real *v);
-void coc_ref_draw_keep(coc_backend *b, const coc_rng_key *key, const uint32_t *pair,
-                       const uint8_t *view, int64_t n, int64_t count, double drop, real *out);
+void coc_ref_clip_gradient(coc_backend *b, int64_t n, const real *x, double largest, coc_now *now);
+/* now->norm and now->clip_scale from the sum of squares of a gradient. */
+void coc_ref_set_clip(double squares, double largest, coc_now *now);
+void coc_ref_adam(coc_backend *b, int64_t n, const coc_adam *settings, const coc_now *now,
+                  const real *grad, real *value, real *m, real *v);
+void coc_ref_draw_keep(coc_backend *b, const coc_rng_key *key, const coc_now *now,
+                       const uint32_t *pair, const uint8_t *view, int64_t n, int64_t count,
+                       double drop, real *out);
 coc_status coc_ref_finish(coc_backend *b);
 void coc_ref_destroy(coc_backend *b);
 

@@ -18,12 +18,13 @@ struct coc_similarity {
     int64_t calls;
     int64_t *tracks, *values; /* [ranks] columns of every rank, and numbers in them; host */
     coc_arena arena;
-    real *p, *dp;         /* [n][d] this rank's columns H2 W', and the gradient there */
-    real *all_p, *all_dp; /* [K][d] */
-    int64_t *label;       /* [n] */
-    uint64_t *row_track, *column_track, *all_track; /* [n], [n], [K] */
-    int32_t *row_set, *column_set;                  /* [n], [K] */
-    double *results;                                /* [COC_CONTRAST_RESULTS] */
+    real *p, *dp;                   /* [n][d] this rank's columns H2 W', and the gradient there */
+    real *all_p, *all_dp;           /* [K][d] */
+    uint64_t *all_track;            /* [K] */
+    double *results;                /* [COC_CONTRAST_RESULTS] */
+    double *host_results;           /* the same on the host, to which the device copies */
+    const coc_similarity_batch *of; /* the batch at hand */
+    bool checking;                  /* of the call at hand */
 };
 
 static void layout(coc_similarity *s)
@@ -34,13 +35,19 @@ static void layout(coc_similarity *s)
     s->dp = coc_arena_take(arena, s->pairs * s->d, sizeof *s->dp);
     s->all_p = coc_arena_take(arena, s->batch * s->d, sizeof *s->all_p);
     s->all_dp = coc_arena_take(arena, s->batch * s->d, sizeof *s->all_dp);
-    s->label = coc_arena_take(arena, s->pairs, sizeof *s->label);
-    s->row_track = coc_arena_take(arena, s->pairs, sizeof *s->row_track);
-    s->column_track = coc_arena_take(arena, s->pairs, sizeof *s->column_track);
     s->all_track = coc_arena_take(arena, s->batch, sizeof *s->all_track);
-    s->row_set = coc_arena_take(arena, s->pairs, sizeof *s->row_set);
-    s->column_set = coc_arena_take(arena, s->batch, sizeof *s->column_set);
     s->results = coc_arena_take(arena, COC_CONTRAST_RESULTS, sizeof *s->results);
+}
+
+/* Memory that the device may write into while a step goes on. */
+static coc_status alloc_results(coc_similarity *s)
+{
+    const coc_device *device = s->backend->device;
+    void *memory;
+
+    COC_TRY(device->alloc_host(device, COC_CONTRAST_RESULTS * sizeof(double), &memory));
+    s->host_results = memory;
+    return COC_OK;
 }
 
 coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t batch, int d,
@@ -64,6 +71,7 @@ coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t b
     layout(s);
     COC_TRY_GOTO(status, coc_arena_create(&s->arena, backend->device, s->arena.used), fail);
     layout(s);
+    COC_TRY_GOTO(status, alloc_results(s), fail);
     return COC_OK;
 
 fail:
@@ -75,26 +83,19 @@ void coc_similarity_destroy(coc_similarity **similarity)
 {
     if (*similarity == NULL) return;
     coc_arena_destroy(&(*similarity)->arena);
+    (*similarity)
+        ->backend->device->release_host((*similarity)->backend->device,
+                                        (*similarity)->host_results);
     free((*similarity)->tracks);
     free((*similarity)->values);
     free(*similarity);
     *similarity = NULL;
 }
 
-static coc_status set_inputs(coc_similarity *s, const coc_similarity_batch *b)
+static coc_status begin(coc_similarity *s)
 {
     const coc_device *device = s->backend->device;
-    const size_t n = (size_t)s->pairs, k = (size_t)s->batch;
 
-    COC_TRY(device->copy(device, s->label, b->label, n * sizeof *s->label, NULL));
-    COC_TRY(device->copy(device, s->row_track, b->row_track, n * sizeof *s->row_track, NULL));
-    COC_TRY(
-        device->copy(device, s->column_track, b->column_track, n * sizeof *s->column_track, NULL));
-    if (b->row_set != NULL) {
-        COC_TRY(device->copy(device, s->row_set, b->row_set, n * sizeof *s->row_set, NULL));
-        COC_TRY(
-            device->copy(device, s->column_set, b->column_set, k * sizeof *s->column_set, NULL));
-    }
     COC_TRY(device->zero(device, s->results, COC_CONTRAST_RESULTS * sizeof *s->results, NULL));
     return device->zero(device, s->all_dp, (size_t)(s->batch * s->d) * sizeof *s->all_dp, NULL);
 }
@@ -145,7 +146,7 @@ done:
 static coc_status check_columns(const coc_similarity *s)
 {
     COC_TRY(check_rows(s, "check of the columns", s->p, s->all_p, s->d * (int64_t)sizeof *s->p));
-    return check_rows(s, "check of their tracks", s->column_track, s->all_track,
+    return check_rows(s, "check of their tracks", s->of->column_track, s->all_track,
                       sizeof *s->all_track);
 }
 
@@ -158,13 +159,13 @@ static coc_status gather_columns(coc_similarity *s)
 
     COC_TRY(ops->start_all_gather(s->comm, "columns of the similarity", s->p, s->all_p, s->values,
                                   COC_REAL_TYPE, NULL, &columns));
-    status = ops->start_all_gather(s->comm, "tracks of the columns", s->column_track, s->all_track,
-                                   s->tracks, COC_INT64, NULL, &tracks);
+    status = ops->start_all_gather(s->comm, "tracks of the columns", s->of->column_track,
+                                   s->all_track, s->tracks, COC_INT64, NULL, &tracks);
     one = ops->wait(s->comm, &columns);
     if (status == COC_OK) status = one;
     one = ops->wait(s->comm, &tracks);
     if (status == COC_OK) status = one;
-    if (status != COC_OK || s->comm->size == 1 || s->calls++ % CHECK_EVERY != 0) return status;
+    if (status != COC_OK || !s->checking) return status;
     return check_columns(s);
 }
 
@@ -188,59 +189,65 @@ static coc_status reduce_results(coc_similarity *s)
 /* Run a collective part and add its time, waits for slower ranks included. */
 static coc_status timed(coc_similarity *s, coc_status (*part)(coc_similarity *), double *seconds)
 {
-    double begin;
-    coc_status status;
+    const double begin = coc_clock_seconds();
+    const coc_status status = part(s);
 
-    COC_TRY(s->backend->ops->finish(s->backend));
-    begin = coc_clock_seconds();
-    status = part(s);
     if (seconds != NULL) *seconds += coc_clock_seconds() - begin;
     return status;
 }
 
-static coc_status read_results(coc_similarity *s, coc_loss *loss)
+bool coc_similarity_checks(const coc_similarity *s)
 {
-    const coc_device *device = s->backend->device;
-    const double rows = (double)s->batch;
-    double results[COC_CONTRAST_RESULTS];
+    return s->comm->size > 1 && s->calls % CHECK_EVERY == 0;
+}
 
-    COC_TRY(s->backend->ops->finish(s->backend));
-    COC_TRY(device->copy(device, results, s->results, sizeof results, NULL));
-    COC_TRY(device->wait(device, NULL));
-    *loss = (coc_loss){.loss = results[COC_CONTRAST_LOSS],
-                       .accuracy = results[COC_CONTRAST_RIGHT] / rows,
-                       .columns = results[COC_CONTRAST_COUNTED] / rows,
-                       .same_track = results[COC_CONTRAST_SAME_TRACK] / rows};
-    return COC_OK;
+void coc_similarity_again(coc_similarity *s)
+{
+    s->calls++;
 }
 
 coc_status coc_similarity_loss(coc_similarity *s, coc_params *params, const real *h1,
                                const real *h2, const coc_similarity_batch *batch, real *d_h1,
-                               real *d_h2, coc_loss *loss, double *seconds)
+                               real *d_h2, double *seconds)
 {
     const coc_ops *ops = s->backend->ops;
+    const coc_device *device = s->backend->device;
     const real *w = params->value + params->at.similarity;
     const coc_contrast contrast = {.rows = s->pairs,
                                    .columns = s->batch,
                                    .d = s->d,
                                    .a = h1,
                                    .p = s->all_p,
-                                   .label = s->label,
-                                   .row_track = s->row_track,
+                                   .label = batch->label,
+                                   .row_track = batch->row_track,
                                    .column_track = s->all_track,
-                                   .row_set = batch->row_set != NULL ? s->row_set : NULL,
-                                   .column_set = batch->row_set != NULL ? s->column_set : NULL,
+                                   .row_set = batch->row_set,
+                                   .column_set = batch->column_set,
                                    .scale = 1.0 / (double)s->batch};
 
     if (seconds != NULL) *seconds = 0;
-    COC_TRY(set_inputs(s, batch));
+    s->of = batch;
+    s->checking = coc_similarity_checks(s);
+    s->calls++;
+    COC_TRY(begin(s));
     ops->linear_forward(s->backend, s->pairs, s->d, s->d, h2, w, NULL, s->p);
     COC_TRY(timed(s, gather_columns, seconds));
     ops->contrast(s->backend, &contrast, d_h1, s->all_dp, s->results);
     COC_TRY(timed(s, reduce_results, seconds));
     ops->linear_backward(s->backend, s->pairs, s->d, s->d, h2, w, s->dp, d_h2,
                          params->grad + params->at.similarity, NULL);
-    return read_results(s, loss);
+    return device->copy(device, s->host_results, s->results,
+                        COC_CONTRAST_RESULTS * sizeof *s->results, NULL);
+}
+
+coc_loss coc_similarity_result(const coc_similarity *s)
+{
+    const double *results = s->host_results, rows = (double)s->batch;
+
+    return (coc_loss){.loss = results[COC_CONTRAST_LOSS],
+                      .accuracy = results[COC_CONTRAST_RIGHT] / rows,
+                      .columns = results[COC_CONTRAST_COUNTED] / rows,
+                      .same_track = results[COC_CONTRAST_SAME_TRACK] / rows};
 }
 
 /* Rows that are on the host already: s [n] = a_i . p_i. */

@@ -26,9 +26,9 @@ typedef struct {
     double same_track; /* mean number of those that belong to the row's own track */
 } coc_loss;
 
-/* What the loss knows of a batch besides embeddings; host memory, borrowed during the call. A
- * column counts for a row if their sets are equal, or where no sets are given; the own one always
- * does. */
+/* What the loss knows of a batch besides embeddings; on the backend's device, borrowed until the
+ * device has done the call. A column counts for a row if their sets are equal, or where no sets are
+ * given; the own one always does. */
 typedef struct {
     const int64_t *label;         /* [n] global column of each local anchor's own positive */
     const uint64_t *row_track;    /* [n] of each local anchor */
@@ -45,14 +45,22 @@ coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t b
 void coc_similarity_destroy(coc_similarity **similarity);
 
 /* h1, h2 [n][d] local embeddings of anchors and of the positives dealt to this rank. Writes d_h1,
- * d_h2 [n][d] and adds dW to params->grad. seconds, if not NULL, gets the time spent in
- * communication. h1, h2, d_h1, d_h2 lie on the backend's device. In the first call, and every
- * 100th after it, the gathered columns are compared with those that were sent. Collective over
- * comm. Errors: COC_ERR_RANKS, and COC_ERR_MEMORY or COC_ERR_DEVICE of an operation (then this rank
- * alone). */
+ * d_h2 [n][d] and adds dW to params->grad. seconds, if not NULL, gets the time that the host spent
+ * in communication. h1, h2, d_h1, d_h2 lie on the backend's device. Only gives work to its stream,
+ * but for the first call and every 100th after it, in which the gathered columns are compared with
+ * those that were sent. Collective over comm. Errors: COC_ERR_RANKS, COC_ERR_DEVICE. */
 coc_status coc_similarity_loss(coc_similarity *similarity, coc_params *params, const real *h1,
                                const real *h2, const coc_similarity_batch *batch, real *d_h1,
-                               real *d_h2, coc_loss *loss, double *seconds);
+                               real *d_h2, double *seconds);
+
+/* Of the last call, after the device has been waited for (ops->finish). */
+coc_loss coc_similarity_result(const coc_similarity *similarity);
+
+/* Whether the next call compares, and so waits for the device: such a call cannot be recorded. */
+bool coc_similarity_checks(const coc_similarity *similarity);
+
+/* A recorded call has been launched again: it counts too. */
+void coc_similarity_again(coc_similarity *similarity);
 
 /* s [n] = h1_i' W h2_i: the COCOLA Score of each pair of rows (paper, eq. 2). h1, h2 [n][d] on the
  * backend's device, s on the host. Not collective. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE. */

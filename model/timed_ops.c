@@ -1,4 +1,5 @@
-/* Each function here starts a clock, passes its call on, and stops the clock. */
+/* Each function here starts a clock, passes its call on, and stops the clock: on an accelerator
+ * when the call has been done. */
 #include "model/timed_ops.h"
 
 #include <stdlib.h>
@@ -26,6 +27,8 @@ static const coc_ops *inner(coc_backend *b)
 
 static void add(coc_backend *b, coc_time_kind kind, double begin, double flop)
 {
+    /* a failure stays with the device, and is reported by the next finish */
+    (void)b->device->wait(b->device, NULL);
     timed(b)->time[kind].seconds += coc_clock_seconds() - begin;
     timed(b)->time[kind].flop += flop;
 }
@@ -263,29 +266,31 @@ static void timed_contrast(coc_backend *b, const coc_contrast *c, real *da, real
         (da != NULL ? 6.0 : 2.0) * (double)c->rows * (double)c->columns * c->d);
 }
 
-static void timed_sum_squares(coc_backend *b, int64_t n, const real *x, double *sum)
+static void timed_clip_gradient(coc_backend *b, int64_t n, const real *x, double largest,
+                                coc_now *now)
 {
     const double begin = coc_clock_seconds();
 
-    inner(b)->sum_squares(b, n, x, sum);
+    inner(b)->clip_gradient(b, n, x, largest, now);
     add(b, COC_TIME_UPDATE, begin, 0);
 }
 
-static void timed_adam(coc_backend *b, int64_t n, const coc_adam *settings, const real *grad,
-                       real *value, real *m, real *v)
+static void timed_adam(coc_backend *b, int64_t n, const coc_adam *settings, const coc_now *now,
+                       const real *grad, real *value, real *m, real *v)
 {
     const double begin = coc_clock_seconds();
 
-    inner(b)->adam(b, n, settings, grad, value, m, v);
+    inner(b)->adam(b, n, settings, now, grad, value, m, v);
     add(b, COC_TIME_UPDATE, begin, 0);
 }
 
-static void timed_draw_keep(coc_backend *b, const coc_rng_key *key, const uint32_t *pair,
-                            const uint8_t *view, int64_t n, int64_t count, double drop, real *out)
+static void timed_draw_keep(coc_backend *b, const coc_rng_key *key, const coc_now *now,
+                            const uint32_t *pair, const uint8_t *view, int64_t n, int64_t count,
+                            double drop, real *out)
 {
     const double begin = coc_clock_seconds();
 
-    inner(b)->draw_keep(b, key, pair, view, n, count, drop, out);
+    inner(b)->draw_keep(b, key, now, pair, view, n, count, drop, out);
     add(b, COC_TIME_DENSE, begin, 0);
 }
 
@@ -324,21 +329,21 @@ static const coc_ops timed_ops = {
     .layer_norm_tanh_forward = timed_layer_norm_tanh_forward,
     .layer_norm_tanh_backward = timed_layer_norm_tanh_backward,
     .contrast = timed_contrast,
-    .sum_squares = timed_sum_squares,
+    .clip_gradient = timed_clip_gradient,
     .adam = timed_adam,
     .draw_keep = timed_draw_keep,
     .finish = pass_finish,
     .destroy = pass_destroy,
 };
 
-coc_status coc_timed_backend_create(const char *name, int threads, coc_backend **backend)
+coc_status coc_timed_backend_open(const coc_model_settings *settings, coc_backend **backend)
 {
     coc_backend *plain;
     timed_backend *t;
     coc_status status;
 
     *backend = NULL;
-    COC_TRY(coc_backend_create(name, threads, &plain));
+    COC_TRY(coc_backend_open(settings, &plain));
     status = coc_alloc(1, sizeof *t, &t);
     if (status != COC_OK) {
         coc_backend_destroy(&plain);

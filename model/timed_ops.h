@@ -24,9 +24,9 @@ typedef struct {
     double seconds, flop; /* flop: of convolutions and linear layers, a product and a sum are two */
 } coc_time;
 
-/* A backend of that name whose operations are timed; ended by coc_backend_destroy. Errors: those of
- * coc_backend_create. */
-coc_status coc_timed_backend_create(const char *name, int threads, coc_backend **backend);
+/* The backend of the settings with its operations timed, on an accelerator by waiting for each;
+ * ended by coc_backend_destroy. Errors: those of coc_backend_open. */
+coc_status coc_timed_backend_open(const coc_model_settings *settings, coc_backend **backend);
 
 /* What a timed backend has added up so far [COC_TIME_KINDS]; may be set to zero. Borrowed. */
 coc_time *coc_timed_backend_times(coc_backend *backend);

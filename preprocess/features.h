@@ -59,6 +59,8 @@ typedef struct {
 struct coc_features {
     const coc_feature_ops *ops;
     const coc_device *device; /* where waves and features live */
+    coc_stream *stream;       /* on which they are made; NULL on the host */
+    int chunk;                /* clips that are best handed over at a time */
     int threads;
     void *impl;
 };

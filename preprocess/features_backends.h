@@ -4,6 +4,10 @@
 
 #include "preprocess/features.h"
 
+/* Clips at a time on the host: enough for every thread, small enough (5 MB of waveform) to stay in
+ * the cache. */
+enum { COC_HOST_CHUNK = 16 };
+
 extern const coc_feature_ops coc_features_ref; /* plain loops in double: the specification */
 extern const coc_feature_ops coc_features_cpu; /* float, vectors, threads */
 

@@ -42,6 +42,7 @@ static coc_status cpu_create(coc_features *features)
     cpu_features *cpu;
 
     features->device = coc_device_host();
+    features->chunk = COC_HOST_CHUNK;
     if (features->threads < 1) features->threads = omp_get_max_threads();
     COC_TRY(coc_alloc(1, sizeof *cpu, &features->impl));
     cpu = features->impl;

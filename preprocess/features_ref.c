@@ -31,6 +31,7 @@ static coc_status ref_create(coc_features *features)
     reference *r;
 
     features->device = coc_device_host();
+    features->chunk = COC_HOST_CHUNK;
     features->threads = 1;
     COC_TRY(coc_alloc(1, sizeof(reference), &features->impl));
     r = features->impl;

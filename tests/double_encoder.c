@@ -91,14 +91,13 @@ static double loss_of(model *m)
 {
     static const int64_t label[PAIRS] = {2, 0, 3, 1};
     static const uint64_t track[PAIRS] = {11, 12, 13, 14};
-    coc_loss loss = {.loss = NAN};
-
     if (coc_encoder_forward(m->encoder, m->params, m->groups, &m->input, m->h) != COC_OK ||
         coc_similarity_loss(m->similarity, m->params, m->h, m->h + PAIRS * EMBEDDING,
                             &(coc_similarity_batch){label, track, track, NULL, NULL}, m->dh,
-                            m->dh + PAIRS * EMBEDDING, &loss, NULL) != COC_OK)
+                            m->dh + PAIRS * EMBEDDING, NULL) != COC_OK ||
+        m->backend->ops->finish(m->backend) != COC_OK)
         coc_test_fail(__FILE__, __LINE__, "%s", coc_error_text());
-    return loss.loss;
+    return coc_similarity_result(m->similarity).loss;
 }
 
 static double loss_at(model *m, const double *base, const double *direction, double step)

@@ -101,7 +101,7 @@ refuse 2 "name two files" cocola score --checkpoint $model $sound $sound --pairs
 refuse 2 "one word too many" cocola score --checkpoint $model $sound $sound $sound
 refuse 2 "--mode: 'bth' is unknown; known: both, harmonic" cocola score --checkpoint $model $sound $sound --mode bth
 refuse 2 "--format: 'xml' & jsonl" cocola score --checkpoint $model $sound $sound --format xml
-refuse 2 "backend 'cuda' is unknown; known: ref, cpu" cocola score --checkpoint $model $sound $sound --backend cuda
+refuse 2 "backend 'gpu' is unknown; known: ref, cpu" cocola score --checkpoint $model $sound $sound --backend gpu
 refuse 2 "--hop: 0 is out of range: 0.01 to 3600" cocola score --checkpoint $model $sound $sound --hop 0
 refuse 2 "--hop: '1s' is no number" cocola score --checkpoint $model $sound $sound --hop 1s
 refuse 2 "--split: 'tset' is unknown; known: train" cocola eval --checkpoint $model --store store --split tset

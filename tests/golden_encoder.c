@@ -119,7 +119,6 @@ static coc_status run_step(model *m, double *loss)
         .n = 2 * n, .x = m->x, .keep = m->keep, .dropout = m->dropout, .depth = m->depth};
     int64_t label[64];
     uint64_t track[64];
-    coc_loss result;
 
     for (int64_t i = 0; i < n; i++)
         track[i] = (uint64_t)(label[i] = i);
@@ -127,9 +126,11 @@ static coc_status run_step(model *m, double *loss)
     COC_TRY(coc_encoder_forward(m->encoder, m->params, m->groups, &input, m->h));
     COC_TRY(coc_similarity_loss(m->similarity, m->params, m->h, m->h + n * d,
                                 &(coc_similarity_batch){label, track, track, NULL, NULL}, m->dh,
-                                m->dh + n * d, &result, NULL));
-    *loss = result.loss;
-    return coc_encoder_backward(m->encoder, m->params, m->groups, &input, m->dh, NULL, NULL);
+                                m->dh + n * d, NULL));
+    COC_TRY(coc_encoder_backward(m->encoder, m->params, m->groups, &input, m->dh, NULL, NULL));
+    COC_TRY(m->backend->ops->finish(m->backend));
+    *loss = coc_similarity_result(m->similarity).loss;
+    return COC_OK;
 }
 
 static bool in_zero_list(hid_t group, const char *name)
@@ -315,17 +316,13 @@ static void six_adam_steps(void)
     REQUIRE(want != NULL && count == 6);
     REQUIRE_OK(model_create(train_path, true, &m));
     for (int i = 0; i < 6; i++) {
-        const coc_adam adam = {.learning_rate = 1e-4,
-                               .beta1 = 0.9,
-                               .beta2 = 0.999,
-                               .epsilon = 1e-8,
-                               .clip_scale = 1,
-                               .step = i + 1};
+        const coc_adam adam = {.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .rate = 1};
+        const coc_now now = {.learning_rate = 1e-4, .update = i + 1, .clip_scale = 1};
         double loss;
 
         REQUIRE_OK(run_step(&m, &loss));
-        m.backend->ops->adam(m.backend, m.params->weights, &adam, m.params->grad, m.params->value,
-                             m.params->m, m.params->v);
+        m.backend->ops->adam(m.backend, m.params->weights, &adam, &now, m.params->grad,
+                             m.params->value, m.params->m, m.params->v);
         REQUIRE_OK(m.backend->ops->finish(m.backend));
         worst = fmax(worst, fabs(loss - want[i]));
         CHECK_NEAR(loss, want[i], 1e-4);

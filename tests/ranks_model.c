@@ -168,10 +168,12 @@ static coc_status compute(const global_batch *g, coc_comm *comm, model *m, outco
                                 &(coc_similarity_batch){g->label + first, g->row_track + first,
                                                         g->column_track + first, g->row_set + first,
                                                         g->column_set},
-                                m->dh, m->dh + n * EMBEDDING, &o->loss, NULL));
+                                m->dh, m->dh + n * EMBEDDING, NULL));
     COC_TRY(coc_encoder_backward(m->encoder, p, m->groups, &m->input, m->dh, NULL, NULL));
     COC_TRY(coc_all_reduce(comm, "gradient", p->grad, p->weights, COC_FLOAT));
     COC_TRY(coc_encoder_update_running(m->encoder, p, m->groups, comm, 0.1));
+    COC_TRY(m->backend->ops->finish(m->backend));
+    o->loss = coc_similarity_result(m->similarity);
     o->weights = p->weights;
     o->runnings = p->runnings;
     o->grad = calloc((size_t)p->weights, sizeof *o->grad);

@@ -337,20 +337,16 @@ static void nan_reaches_the_loss(void)
 static void adam_agrees(void)
 {
     enum { N = 50021 };
-    const coc_adam adam = {.learning_rate = 1e-2,
-                           .beta1 = 0.9,
-                           .beta2 = 0.999,
-                           .epsilon = 1e-8,
-                           .weight_decay = 0.01,
-                           .clip_scale = 0.7,
-                           .step = 5};
+    const coc_adam adam = {
+        .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.01, .rate = 0.5};
+    const coc_now now = {.learning_rate = 2e-2, .clip_scale = 0.7, .update = 5};
     const twin value = make_twin(N), m = make_twin(N), v = make_twin(N);
     float *grad = numbers(N, 1);
 
     for (int i = 0; i < N; i++)
         v.cpu[i] = v.ref[i] = v.ref[i] * v.ref[i];
-    ref->ops->adam(ref, N, &adam, grad, value.ref, m.ref, v.ref);
-    cpu->ops->adam(cpu, N, &adam, grad, value.cpu, m.cpu, v.cpu);
+    ref->ops->adam(ref, N, &adam, &now, grad, value.ref, m.ref, v.ref);
+    cpu->ops->adam(cpu, N, &adam, &now, grad, value.cpu, m.cpu, v.cpu);
     check_twin("value", value, 3e-7);
     check_twin("m", m, 3e-7);
     check_twin("v", v, 3e-7);
@@ -361,6 +357,7 @@ static void adam_agrees(void)
 
 static void run_everything(coc_backend *b, float *out, double *sums)
 {
+    coc_now now = {0};
     loss l;
     float *x, *w;
 
@@ -370,7 +367,8 @@ static void run_everything(coc_backend *b, float *out, double *sums)
     b->ops->linear_forward(b, 100, 300, 70, x, w, NULL, out);
     memset(out + 7000, 0, 21000 * sizeof *out);
     b->ops->linear_backward(b, 100, 300, 70, x, w, out, NULL, out + 7000, NULL);
-    b->ops->sum_squares(b, 30000, x, &sums[COC_CONTRAST_RESULTS]);
+    b->ops->clip_gradient(b, 30000, x, 0, &now);
+    sums[COC_CONTRAST_RESULTS] = now.norm;
     l = make_loss(150, 140, 20, 1, 2);
     memset(out + 31000, 0, 2800 * sizeof *out);
     b->ops->contrast(b, &l.c, out + 28000, out + 31000, sums);

@@ -80,20 +80,38 @@ static coc_status make_features(bench *b)
     return status;
 }
 
+/* Every anchor's positive is its own, and every pair a track of its own. */
+static coc_status make_labels(bench *b)
+{
+    const coc_trainer *t = b->trainer;
+    const coc_device *device = t->backend->device;
+    const size_t bytes = (size_t)t->pairs * sizeof(int64_t);
+    int64_t *own;
+    coc_status status;
+
+    COC_TRY(coc_alloc(t->pairs, sizeof *own, &own));
+    for (int64_t i = 0; i < t->pairs; i++)
+        own[i] = t->first + i;
+    status = device->copy(device, b->batch.label, own, bytes, NULL);
+    if (status == COC_OK) status = device->copy(device, b->batch.row_track, own, bytes, NULL);
+    if (status == COC_OK) status = device->copy(device, b->batch.column_track, own, bytes, NULL);
+    if (status == COC_OK) status = device->wait(device, NULL);
+    free(own);
+    return status;
+}
+
 static coc_status make_batch(bench *b)
 {
     const coc_trainer *t = b->trainer;
+    const coc_device *device = t->backend->device;
     const int64_t n = t->pairs;
 
     b->batch.pairs = n;
     COC_TRY(coc_alloc(b->args.steps, sizeof *b->seconds, &b->seconds));
-    COC_TRY(coc_alloc(n, sizeof *b->batch.label, &b->batch.label));
-    COC_TRY(coc_alloc(n, sizeof *b->batch.row_track, &b->batch.row_track));
-    COC_TRY(coc_alloc(n, sizeof *b->batch.column_track, &b->batch.column_track));
-    for (int64_t i = 0; i < n; i++) {
-        b->batch.label[i] = t->first + i;
-        b->batch.row_track[i] = b->batch.column_track[i] = (uint64_t)(t->first + i);
-    }
+    COC_TRY(coc_device_alloc(device, n, sizeof *b->batch.label, &b->batch.label));
+    COC_TRY(coc_device_alloc(device, n, sizeof *b->batch.row_track, &b->batch.row_track));
+    COC_TRY(coc_device_alloc(device, n, sizeof *b->batch.column_track, &b->batch.column_track));
+    COC_TRY(make_labels(b));
     return make_features(b);
 }
 
@@ -117,7 +135,9 @@ static coc_status prepare(bench *b)
     s->model.dropout = s->model.stochastic_depth = 0;
     s->model.bn_group = 0;
     s->train.batch = a->pairs;
-    return coc_timed_backend_create(a->backend, (int)a->threads, &b->trainer->backend);
+    s->model.threads = (int)a->threads;
+    snprintf(s->model.backend, sizeof s->model.backend, "%s", a->backend);
+    return coc_timed_backend_open(&s->model, &b->trainer->backend);
 }
 
 static coc_status one_step(bench *b, coc_step_result *r)
@@ -193,11 +213,14 @@ static void print_result(bench *b, double megabytes)
 
 static void release(bench *b)
 {
-    if (b->trainer->backend != NULL)
-        b->trainer->backend->device->release(b->trainer->backend->device, b->batch.x);
-    free(b->batch.label);
-    free(b->batch.row_track);
-    free(b->batch.column_track);
+    if (b->trainer->backend != NULL) {
+        const coc_device *device = b->trainer->backend->device;
+
+        device->release(device, b->batch.x);
+        device->release(device, b->batch.label);
+        device->release(device, b->batch.row_track);
+        device->release(device, b->batch.column_track);
+    }
     free(b->seconds);
     coc_trainer_destroy(&b->trainer);
 }

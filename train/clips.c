@@ -6,19 +6,15 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
-/* Clips mixed before their features are computed: enough for every thread, small enough (5 MB of
- * waveform) to stay in the cache. */
-enum { CHUNK = 16 };
-
 struct coc_clips {
     coc_features *features;
     coc_feature_kind kind;
-    int frames;  /* wanted of each window */
-    float *wave; /* [CHUNK][COC_CLIP_SAMPLES] on the device of the features */
-    float *
-        whole; /* [CHUNK][C][COC_BANDS][COC_FRAMES], likewise; NULL when windows are wanted whole */
-    coc_mix mix[CHUNK];
-    coc_mix_scratch scratch[CHUNK];
+    int frames;    /* wanted of each window */
+    int64_t chunk; /* clips mixed before their features are computed: features->chunk */
+    float *wave;   /* [chunk][COC_CLIP_SAMPLES] on the device of the features */
+    float *whole;  /* [chunk][C][COC_BANDS][COC_FRAMES], likewise; NULL: windows are wanted whole */
+    coc_mix *mix;  /* [chunk] */
+    coc_mix_scratch *scratch; /* [chunk] */
 };
 
 int64_t coc_clip_floats(coc_feature_kind kind, int frames)
@@ -32,9 +28,13 @@ static coc_status create_parts(coc_clips *clips, const char *backend, int thread
 
     COC_TRY(coc_features_create(backend, threads, &clips->features));
     device = clips->features->device;
-    COC_TRY(coc_device_alloc(device, CHUNK * COC_CLIP_SAMPLES, sizeof *clips->wave, &clips->wave));
+    clips->chunk = clips->features->chunk;
+    COC_TRY(coc_alloc(clips->chunk, sizeof *clips->mix, &clips->mix));
+    COC_TRY(coc_alloc(clips->chunk, sizeof *clips->scratch, &clips->scratch));
+    COC_TRY(coc_device_alloc(device, clips->chunk * COC_CLIP_SAMPLES, sizeof *clips->wave,
+                             &clips->wave));
     if (clips->frames == COC_FRAMES) return COC_OK;
-    return coc_device_alloc(device, CHUNK * coc_clip_floats(clips->kind, COC_FRAMES),
+    return coc_device_alloc(device, clips->chunk * coc_clip_floats(clips->kind, COC_FRAMES),
                             sizeof *clips->whole, &clips->whole);
 }
 
@@ -54,8 +54,10 @@ coc_status coc_clips_create(const char *backend, coc_feature_kind kind, int fram
 void coc_clips_destroy(coc_clips **clips)
 {
     if (*clips == NULL) return;
-    for (int i = 0; i < CHUNK; i++)
+    for (int64_t i = 0; (*clips)->scratch != NULL && i < (*clips)->chunk; i++)
         coc_mix_scratch_free(&(*clips)->scratch[i]);
+    free((*clips)->scratch);
+    free((*clips)->mix);
     if ((*clips)->features != NULL) {
         const coc_device *device = (*clips)->features->device;
 
@@ -70,6 +72,11 @@ void coc_clips_destroy(coc_clips **clips)
 const coc_device *coc_clips_device(const coc_clips *clips)
 {
     return clips->features->device;
+}
+
+coc_stream *coc_clips_stream(const coc_clips *clips)
+{
+    return clips->features->stream;
 }
 
 /* The failure of the first clip in order that has one. */
@@ -120,8 +127,8 @@ static coc_status crop(const coc_clips *clips, const coc_clip_request *requests,
     for (int64_t i = 0; i < n; i++)
         COC_TRY(device->copy_rows(device, x + i * bands * clips->frames, bytes,
                                   clips->whole + i * bands * COC_FRAMES + requests[i].first_frame,
-                                  COC_FRAMES * sizeof *x, bytes, bands, NULL));
-    return device->wait(device, NULL);
+                                  COC_FRAMES * sizeof *x, bytes, bands, clips->features->stream));
+    return COC_OK;
 }
 
 static coc_status compute_chunk(coc_clips *clips, const coc_sampler *sampler,
@@ -148,8 +155,8 @@ coc_status coc_clips_compute(coc_clips *clips, const coc_sampler *sampler,
 {
     const int64_t floats = coc_clip_floats(clips->kind, clips->frames);
 
-    for (int64_t i = 0; i < n; i += CHUNK) {
-        const int64_t count = n - i < CHUNK ? n - i : CHUNK;
+    for (int64_t i = 0; i < n; i += clips->chunk) {
+        const int64_t count = n - i < clips->chunk ? n - i : clips->chunk;
 
         COC_TRY(compute_chunk(clips, sampler, requests + i, count, x + i * floats, load_seconds,
                               feature_seconds));

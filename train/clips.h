@@ -24,8 +24,11 @@ void coc_clips_destroy(coc_clips **clips);
 /* Where x must lie: the device of the backend. */
 const coc_device *coc_clips_device(const coc_clips *clips);
 
-/* x [n][C][COC_BANDS][frames], on that device. *load_seconds and *feature_seconds (may be NULL)
- * are added to. Errors: those of coc_store_read and of the features. */
+/* The stream on which x is made; whoever uses x on another waits for it. */
+coc_stream *coc_clips_stream(const coc_clips *clips);
+
+/* x [n][C][COC_BANDS][frames], on that device and stream. *load_seconds and *feature_seconds (may
+ * be NULL) are added to. Errors: those of coc_store_read and of the features. */
 coc_status coc_clips_compute(coc_clips *clips, const coc_sampler *sampler,
                              const coc_clip_request *requests, int64_t n, float *x,
                              double *load_seconds, double *feature_seconds);

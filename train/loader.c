@@ -19,9 +19,7 @@ struct coc_loader {
     coc_clip_request *requests; /* [2n] */
     int64_t *dealt;             /* [K] pair that stands in each slot; NULL with one group */
     int64_t *slot_of;           /* [K] its inverse */
-    float *keep;                /* host: of the batch that is made, on their way to the device */
-    uint32_t *pair;
-    uint8_t *view;
+    coc_batch made;             /* host: the batch that is made, on its way to the device; no x */
 
     int slots; /* batches in the ring: one in use, the others ahead */
     coc_batch batch[COC_MAX_PREFETCH + 1];
@@ -78,8 +76,10 @@ static void deal_positives(coc_loader *l, int64_t step)
 
 /* Columns that count for a row: those of its own channel mode. Pure functions of the counters, so
  * that every rank knows all of them. */
-static void choose_columns(coc_loader *l, coc_batch *b)
+static void choose_columns(coc_loader *l)
 {
+    coc_batch *b = &l->made;
+
     for (int64_t slot = 0; slot < l->settings->train.batch; slot++) {
         const int64_t pair = l->dealt != NULL ? l->dealt[slot] : slot;
 
@@ -108,8 +108,9 @@ static int choose_first_frame(const coc_settings *settings, int64_t position)
 }
 
 /* Clip i of the batch (anchors, then positives): which pair it is, and what follows from that. */
-static void describe_clip(coc_loader *l, coc_batch *b, int64_t i)
+static void describe_clip(coc_loader *l, int64_t i)
 {
+    coc_batch *b = &l->made;
     const int view = i >= l->pairs;
     const int64_t slot = l->first + (view ? i - l->pairs : i);
     const int64_t pair = view && l->dealt != NULL ? l->dealt[slot] : slot;
@@ -121,10 +122,10 @@ static void describe_clip(coc_loader *l, coc_batch *b, int64_t i)
     l->requests[i] = (coc_clip_request){&l->drawn[i], view, position,
                                         view ? (float)l->settings->data.noise : 0.0f,
                                         choose_first_frame(l->settings, position)};
-    l->pair[i] = (uint32_t)pair;
-    l->view[i] = (uint8_t)view;
+    b->pair[i] = (uint32_t)pair;
+    b->view[i] = (uint8_t)view;
     for (int c = 0; c < channels; c++)
-        l->keep[i * channels + c] = (float)(kept >> c & 1);
+        b->keep[i * channels + c] = (float)(kept >> c & 1);
     if (view) {
         b->column_track[i - l->pairs] = l->drawn[i].track_id;
     } else {
@@ -133,30 +134,50 @@ static void describe_clip(coc_loader *l, coc_batch *b, int64_t i)
     }
 }
 
-/* What describe_clip wrote for the model, to where the model is. */
-static coc_status send_descriptions(coc_loader *l, coc_batch *b)
+/* What was written on the host, to where the model is. */
+static coc_status send_descriptions(const coc_loader *l, const coc_batch *to)
 {
     const coc_device *device = coc_clips_device(l->clips);
-    const size_t clips = (size_t)(2 * l->pairs);
+    coc_stream *stream = coc_clips_stream(l->clips);
+    const coc_batch *from = &l->made;
+    const size_t pairs = (size_t)l->pairs, clips = 2 * pairs;
+    const size_t batch = (size_t)l->settings->train.batch;
     const size_t channels = (size_t)coc_feature_channels(l->settings->data.features);
+    const struct {
+        void *to;
+        const void *from;
+        size_t bytes;
+    } array[] = {
+        {to->keep, from->keep, clips * channels * sizeof *to->keep},
+        {to->pair, from->pair, clips * sizeof *to->pair},
+        {to->view, from->view, clips * sizeof *to->view},
+        {to->label, from->label, pairs * sizeof *to->label},
+        {to->row_track, from->row_track, pairs * sizeof *to->row_track},
+        {to->column_track, from->column_track, pairs * sizeof *to->column_track},
+        {to->row_set, from->row_set, pairs * sizeof *to->row_set},
+        {to->column_set, from->column_set, batch * sizeof *to->column_set},
+    };
 
-    COC_TRY(device->copy(device, b->keep, l->keep, clips * channels * sizeof *b->keep, NULL));
-    COC_TRY(device->copy(device, b->pair, l->pair, clips * sizeof *b->pair, NULL));
-    COC_TRY(device->copy(device, b->view, l->view, clips * sizeof *b->view, NULL));
-    return device->wait(device, NULL);
+    for (size_t i = 0; i < sizeof array / sizeof array[0]; i++)
+        if (array[i].to != NULL)
+            COC_TRY(device->copy(device, array[i].to, array[i].from, array[i].bytes, stream));
+    return COC_OK;
 }
 
 static coc_status make_batch(coc_loader *l, int64_t step, coc_batch *b)
 {
-    b->step = step;
+    const coc_device *device = coc_clips_device(l->clips);
+
+    b->step = l->made.step = step;
     b->load_seconds = b->feature_seconds = 0;
     if (l->dealt != NULL) deal_positives(l, step);
     for (int64_t i = 0; i < 2 * l->pairs; i++)
-        describe_clip(l, b, i);
-    if (b->row_set != NULL) choose_columns(l, b);
+        describe_clip(l, i);
+    if (b->row_set != NULL) choose_columns(l);
     COC_TRY(send_descriptions(l, b));
-    return coc_clips_compute(l->clips, l->sampler, l->requests, 2 * l->pairs, b->x,
-                             &b->load_seconds, &b->feature_seconds);
+    COC_TRY(coc_clips_compute(l->clips, l->sampler, l->requests, 2 * l->pairs, b->x,
+                              &b->load_seconds, &b->feature_seconds));
+    return device->wait(device, coc_clips_stream(l->clips));
 }
 
 static void *work(void *argument)
@@ -227,26 +248,34 @@ coc_status coc_loader_next(coc_loader *l, const coc_batch **batch)
     return l->failed;
 }
 
-static coc_status create_batch(const coc_device *device, int64_t pairs,
-                               const coc_settings *settings, coc_batch *b)
+/* A batch's arrays but x. */
+static coc_status create_descriptions(const coc_device *device, int64_t pairs,
+                                      const coc_settings *settings, coc_batch *b)
 {
-    const coc_feature_kind kind = settings->data.features;
-    const int64_t floats = coc_clip_floats(kind, coc_crop_frames(&settings->data));
     const int64_t clips = 2 * pairs;
+    const int64_t channels = coc_feature_channels(settings->data.features);
 
     b->pairs = pairs;
-    COC_TRY(coc_device_alloc(device, clips * floats, sizeof *b->x, &b->x));
-    COC_TRY(
-        coc_device_alloc(device, clips * coc_feature_channels(kind), sizeof *b->keep, &b->keep));
-    COC_TRY(coc_alloc(pairs, sizeof *b->label, &b->label));
-    COC_TRY(coc_alloc(pairs, sizeof *b->row_track, &b->row_track));
-    COC_TRY(coc_alloc(pairs, sizeof *b->column_track, &b->column_track));
-    if (settings->loss.negatives == COC_NEGATIVES_SAME_MODE) {
-        COC_TRY(coc_alloc(pairs, sizeof *b->row_set, &b->row_set));
-        COC_TRY(coc_alloc(settings->train.batch, sizeof *b->column_set, &b->column_set));
-    }
+    COC_TRY(coc_device_alloc(device, clips * channels, sizeof *b->keep, &b->keep));
     COC_TRY(coc_device_alloc(device, clips, sizeof *b->pair, &b->pair));
-    return coc_device_alloc(device, clips, sizeof *b->view, &b->view);
+    COC_TRY(coc_device_alloc(device, clips, sizeof *b->view, &b->view));
+    COC_TRY(coc_device_alloc(device, pairs, sizeof *b->label, &b->label));
+    COC_TRY(coc_device_alloc(device, pairs, sizeof *b->row_track, &b->row_track));
+    COC_TRY(coc_device_alloc(device, pairs, sizeof *b->column_track, &b->column_track));
+    if (settings->loss.negatives != COC_NEGATIVES_SAME_MODE) return COC_OK;
+    COC_TRY(coc_device_alloc(device, pairs, sizeof *b->row_set, &b->row_set));
+    return coc_device_alloc(device, settings->train.batch, sizeof *b->column_set, &b->column_set);
+}
+
+static coc_status create_batch(const coc_loader *l, int slot, coc_batch *b)
+{
+    const coc_settings *s = l->settings;
+    const coc_device *device = coc_clips_device(l->clips);
+    const int64_t floats = coc_clip_floats(s->data.features, coc_crop_frames(&s->data));
+
+    b->slot = slot;
+    COC_TRY(coc_device_alloc(device, 2 * l->pairs * floats, sizeof *b->x, &b->x));
+    return create_descriptions(device, l->pairs, s, b);
 }
 
 static coc_status create_parts(coc_loader *l)
@@ -258,15 +287,13 @@ static coc_status create_parts(coc_loader *l)
                              s->data.threads, &l->clips));
     COC_TRY(coc_alloc(clips, sizeof *l->drawn, &l->drawn));
     COC_TRY(coc_alloc(clips, sizeof *l->requests, &l->requests));
-    COC_TRY(coc_alloc(clips * coc_feature_channels(s->data.features), sizeof *l->keep, &l->keep));
-    COC_TRY(coc_alloc(clips, sizeof *l->pair, &l->pair));
-    COC_TRY(coc_alloc(clips, sizeof *l->view, &l->view));
+    COC_TRY(create_descriptions(coc_device_host(), l->pairs, s, &l->made));
     if (l->groups > 1) {
         COC_TRY(coc_alloc(s->train.batch, sizeof *l->dealt, &l->dealt));
         COC_TRY(coc_alloc(s->train.batch, sizeof *l->slot_of, &l->slot_of));
     }
     for (int i = 0; i < l->slots; i++)
-        COC_TRY(create_batch(coc_clips_device(l->clips), l->pairs, s, &l->batch[i]));
+        COC_TRY(create_batch(l, i, &l->batch[i]));
     if (s->data.prefetch == 0) return COC_OK;
     if (pthread_create(&l->thread, NULL, work, l) != 0)
         return COC_FAIL(COC_ERR_MEMORY, "the loader's thread cannot be started");
@@ -304,11 +331,11 @@ static void free_batch(const coc_device *device, coc_batch *b)
     device->release(device, b->keep);
     device->release(device, b->pair);
     device->release(device, b->view);
-    free(b->label);
-    free(b->row_track);
-    free(b->column_track);
-    free(b->row_set);
-    free(b->column_set);
+    device->release(device, b->label);
+    device->release(device, b->row_track);
+    device->release(device, b->column_track);
+    device->release(device, b->row_set);
+    device->release(device, b->column_set);
 }
 
 void coc_loader_destroy(coc_loader **loader)
@@ -330,9 +357,7 @@ void coc_loader_destroy(coc_loader **loader)
     free(l->requests);
     free(l->dealt);
     free(l->slot_of);
-    free(l->keep);
-    free(l->pair);
-    free(l->view);
+    free_batch(coc_device_host(), &l->made);
     pthread_cond_destroy(&l->changed);
     pthread_mutex_destroy(&l->lock);
     free(l);

@@ -12,8 +12,9 @@
 #include "configs/settings.h"
 #include "preprocess/sampler.h"
 
-/* x, keep, pair and view lie on the backend's device, the rest on the host. */
+/* Arrays lie on the backend's device. */
 typedef struct {
+    int slot; /* which of the loader's places in memory it is */
     int64_t step;
     int64_t pairs;  /* local, n */
     float *x;       /* [2n][C][F][T] features, T coc_crop_frames: anchors, then positives */

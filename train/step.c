@@ -1,9 +1,14 @@
-/* train/step.c - one training step. Read coc_train_gradient and coc_train_update first: they are
- * the algorithm; the rest of the file draws masks and sends gradients while backward goes on. */
+/* train/step.c - one training step. Read compute_gradient and update_weights first: they are the
+ * algorithm; the rest of the file draws masks, sends gradients while backward goes on, and waits.
+ *
+ * The two only give work to the device's stream. On the host that work is done at once; on an
+ * accelerator later, and train/replay.c records it once and launches it again in every step. So
+ * nothing in them may depend on numbers of the step but through t->now. */
 #include <math.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "train/replay.h"
 #include "train/trainer.h"
 
 /* Gradients are summed over ranks in pieces of at least this many weights (1 MB), started as soon
@@ -53,11 +58,11 @@ static void draw_masks(coc_trainer *t, const coc_batch *batch, coc_encoder_input
 {
     const coc_model_settings *m = &t->settings.model;
     const int64_t n = 2 * batch->pairs;
-    coc_rng_key key = {.seed = (uint64_t)t->settings.train.seed, .step = (uint32_t)batch->step};
+    coc_rng_key key = {.seed = (uint64_t)t->settings.train.seed};
 
     if (m->dropout > 0) {
         key.draw = COC_DRAW_DROPOUT;
-        t->backend->ops->draw_keep(t->backend, &key, batch->pair, batch->view, n,
+        t->backend->ops->draw_keep(t->backend, &key, t->now, batch->pair, batch->view, n,
                                    t->network.head.out_c, m->dropout, t->dropout);
         input->dropout = t->dropout;
     }
@@ -65,14 +70,15 @@ static void draw_masks(coc_trainer *t, const coc_batch *batch, coc_encoder_input
     key.draw = COC_DRAW_DEPTH;
     for (int block = 0; block < t->network.blocks; block++) {
         key.layer = (uint16_t)block;
-        t->backend->ops->draw_keep(t->backend, &key, batch->pair, batch->view, n, 1,
+        t->backend->ops->draw_keep(t->backend, &key, t->now, batch->pair, batch->view, n, 1,
                                    m->stochastic_depth * block / t->network.blocks,
                                    t->depth + block * n);
     }
     input->depth = t->depth;
 }
 
-coc_status coc_train_gradient(coc_trainer *t, const coc_batch *batch, coc_step_result *r)
+/* The clocks in r are the host's: on an accelerator they say how long giving out the work took. */
+static coc_status compute_gradient(coc_trainer *t, const coc_batch *batch, coc_step_result *r)
 {
     const int64_t n = batch->pairs, d = t->network.embedding;
     const double begin = coc_clock_seconds();
@@ -89,12 +95,11 @@ coc_status coc_train_gradient(coc_trainer *t, const coc_batch *batch, coc_step_r
     COC_TRY(coc_encoder_forward(t->encoder, t->params, t->groups, &input, t->h));
     embedded = coc_clock_seconds();
     COC_TRY(coc_similarity_loss(t->similarity, t->params, t->h, t->h + n * d, &rows, t->dh,
-                                t->dh + n * d, &r->loss, &r->communication));
+                                t->dh + n * d, &r->communication));
     compared = coc_clock_seconds();
     r->contrast = compared - embedded - r->communication;
-    /* one rank sends nothing, so backward need not wait after each block */
-    status = coc_encoder_backward(t->encoder, t->params, t->groups, &input, t->dh,
-                                  t->comm->size > 1 ? send_bucket : NULL, &buckets);
+    status = coc_encoder_backward(t->encoder, t->params, t->groups, &input, t->dh, send_bucket,
+                                  &buckets);
     r->encoder = embedded - begin + coc_clock_seconds() - compared;
     if (status == COC_OK) status = send_bucket(&buckets, 0);
     compared = coc_clock_seconds();
@@ -104,57 +109,117 @@ coc_status coc_train_gradient(coc_trainer *t, const coc_batch *batch, coc_step_r
     return status;
 }
 
-static coc_status gradient_norm(coc_trainer *t, double *norm)
-{
-    const coc_device *device = t->backend->device;
-
-    COC_TRY(device->zero(device, t->sum, sizeof *t->sum, NULL));
-    t->backend->ops->sum_squares(t->backend, t->params->weights, t->params->grad, t->sum);
-    COC_TRY(t->backend->ops->finish(t->backend));
-    COC_TRY(device->copy(device, norm, t->sum, sizeof *norm, NULL));
-    COC_TRY(device->wait(device, NULL));
-    *norm = sqrt(*norm);
-    return COC_OK;
-}
-
-/* One step of Adam on the weights at offsets first <= i < end. */
-static void update_weights(coc_trainer *t, coc_adam *adam, double rate, int64_t first, int64_t end)
+/* One step of Adam on the weights at offsets first <= i < end, with a share of the learning rate.
+ */
+static void adam(coc_trainer *t, double rate, int64_t first, int64_t end)
 {
     const coc_params *p = t->params;
+    const coc_adam settings = {.beta1 = 0.9,
+                               .beta2 = 0.999,
+                               .epsilon = 1e-8,
+                               .weight_decay = t->settings.train.weight_decay,
+                               .rate = rate};
 
-    adam->learning_rate = rate;
-    t->backend->ops->adam(t->backend, end - first, adam, p->grad + first, p->value + first,
-                          p->m + first, p->v + first);
+    t->backend->ops->adam(t->backend, end - first, &settings, t->now, p->grad + first,
+                          p->value + first, p->m + first, p->v + first);
 }
 
-coc_status coc_train_update(coc_trainer *t, coc_step_result *r)
+static coc_status update_weights(coc_trainer *t)
 {
-    const coc_train_settings *s = &t->settings.train;
-    const int64_t w = t->params->at.similarity; /* the last weights of the buffers */
-    const double begin = coc_clock_seconds();
-    coc_adam adam = {.beta1 = 0.9,
-                     .beta2 = 0.999,
-                     .epsilon = 1e-8,
-                     .weight_decay = s->weight_decay,
-                     .clip_scale = 1,
-                     .step = t->step + 1};
+    const coc_device *device = t->backend->device;
+    const coc_params *p = t->params;
+    const int64_t w = p->at.similarity; /* the last weights of the buffers */
 
     COC_TRY(coc_encoder_update_running(t->encoder, t->params, t->groups, t->comm,
                                        t->settings.model.bn_momentum));
-    COC_TRY(gradient_norm(t, &r->gradient_norm));
+    t->backend->ops->clip_gradient(t->backend, p->weights, p->grad, t->settings.train.clip, t->now);
+    adam(t, 1, 0, w);
+    adam(t, t->settings.train.similarity_rate, w, p->weights);
+    return device->copy(device, t->host_now, t->now, sizeof *t->now, NULL);
+}
+
+/* What the step's work reads of the step, to the device. */
+static coc_status begin_step(coc_trainer *t, const coc_batch *batch)
+{
+    const coc_device *device = t->backend->device;
+
+    *t->host_now =
+        (coc_now){.learning_rate = coc_learning_rate(&t->settings.train, t->step, t->steps),
+                  .update = t->step + 1,
+                  .draw_step = batch->step};
+    return device->copy(device, t->now, t->host_now, sizeof *t->now, NULL);
+}
+
+/* After the device has been waited for. */
+static coc_status end_step(coc_trainer *t, coc_step_result *r)
+{
+    r->gradient_norm = t->host_now->norm;
+    r->learning_rate = t->host_now->learning_rate;
     if (!isfinite(r->gradient_norm) || !isfinite(r->loss.loss))
         return COC_FAIL(COC_ERR_INPUT,
                         "step %lld: loss %g, gradient norm %g: training has diverged; lower "
                         "train.learning_rate, or set train.clip",
                         (long long)t->step, r->loss.loss, r->gradient_norm);
-    if (s->clip > 0 && r->gradient_norm > s->clip) adam.clip_scale = s->clip / r->gradient_norm;
-    r->learning_rate = coc_learning_rate(s, t->step, t->steps);
-    update_weights(t, &adam, r->learning_rate, 0, w);
-    update_weights(t, &adam, r->learning_rate * s->similarity_rate, w, t->params->weights);
-    COC_TRY(t->backend->ops->finish(t->backend));
-    r->optimizer = coc_clock_seconds() - begin;
     t->step++;
     return COC_OK;
+}
+
+coc_status coc_train_gradient(coc_trainer *t, const coc_batch *batch, coc_step_result *r)
+{
+    double begin;
+
+    COC_TRY(begin_step(t, batch));
+    COC_TRY(compute_gradient(t, batch, r));
+    begin = coc_clock_seconds();
+    COC_TRY(t->backend->ops->finish(t->backend));
+    r->encoder += coc_clock_seconds() - begin;
+    r->loss = coc_similarity_result(t->similarity);
+    return COC_OK;
+}
+
+coc_status coc_train_update(coc_trainer *t, coc_step_result *r)
+{
+    const double begin = coc_clock_seconds();
+
+    COC_TRY(update_weights(t));
+    COC_TRY(t->backend->ops->finish(t->backend));
+    r->optimizer = coc_clock_seconds() - begin;
+    return end_step(t, r);
+}
+
+/* The whole step's work, for the recording. */
+static coc_status compute_step(void *context, const coc_batch *batch)
+{
+    coc_trainer *t = context;
+    coc_step_result unused;
+
+    COC_TRY(compute_gradient(t, batch, &unused));
+    return update_weights(t);
+}
+
+/* A step as one launch of recorded work. */
+static coc_status replay_step(coc_trainer *t, const coc_batch *batch, coc_step_result *r)
+{
+    const double begin = coc_clock_seconds();
+    bool again;
+
+    COC_TRY(begin_step(t, batch));
+    COC_TRY(coc_replay(&t->replay, t->backend, batch, compute_step, t, &again));
+    if (again) { /* what the calls count on the host when they are made */
+        coc_similarity_again(t->similarity);
+        t->params->batches++;
+    }
+    COC_TRY(t->backend->ops->finish(t->backend));
+    r->encoder = coc_clock_seconds() - begin; /* parts cannot be told apart */
+    r->loss = coc_similarity_result(t->similarity);
+    return end_step(t, r);
+}
+
+/* The first step finds out how much working memory there must be. */
+static bool can_replay(const coc_trainer *t)
+{
+    return t->settings.model.graphs && t->replay.warm && t->backend->device->records &&
+           t->comm->ops->on_stream && !coc_similarity_checks(t->similarity);
 }
 
 coc_status coc_train_step(coc_trainer *t, coc_step_result *r)
@@ -168,8 +233,11 @@ coc_status coc_train_step(coc_trainer *t, coc_step_result *r)
     r->wait = coc_clock_seconds() - begin;
     r->load = batch->load_seconds;
     r->features = batch->feature_seconds;
+    if (can_replay(t)) return replay_step(t, batch, r);
     COC_TRY(coc_train_gradient(t, batch, r));
-    return coc_train_update(t, r);
+    COC_TRY(coc_train_update(t, r));
+    t->replay.warm = true;
+    return COC_OK;
 }
 
 coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)
@@ -199,6 +267,7 @@ coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)
                      coc_encoder_update_running(t->encoder, t->params, t->groups, t->comm,
                                                 1.0 / (double)(i + 1)),
                      done);
+        COC_TRY_GOTO(status, t->backend->ops->finish(t->backend), done); /* b is used again */
     }
 
 done:

@@ -48,6 +48,7 @@ static coc_status create_model(coc_trainer *t)
     const int64_t n = 2 * t->pairs;
     const coc_profile *profile;
     const coc_device *device;
+    void *host_now;
 
     COC_TRY(coc_profile_find(s->model.profile, coc_feature_channels(s->data.features), &profile));
     if (profile->features != s->data.features)
@@ -71,7 +72,10 @@ static coc_status create_model(coc_trainer *t)
     COC_TRY(coc_device_alloc(device, n * t->network.embedding, sizeof *t->dh, &t->dh));
     COC_TRY(coc_device_alloc(device, n * t->network.head.out_c, sizeof *t->dropout, &t->dropout));
     COC_TRY(coc_device_alloc(device, n * t->network.blocks, sizeof *t->depth, &t->depth));
-    return coc_device_alloc(device, 1, sizeof *t->sum, &t->sum);
+    COC_TRY(coc_device_alloc(device, 1, sizeof *t->now, &t->now));
+    COC_TRY(device->alloc_host(device, sizeof *t->host_now, &host_now));
+    t->host_now = host_now;
+    return COC_OK;
 }
 
 static coc_status share_pairs(coc_trainer *t)
@@ -111,7 +115,7 @@ static coc_status create_local(coc_trainer *t)
     COC_TRY(open_data(t));
     COC_TRY(coc_clips_create(s->model.backend, s->data.features, COC_FRAMES, s->data.threads,
                              &t->clips));
-    return coc_backend_create(s->model.backend, s->model.threads, &t->backend);
+    return coc_backend_open(&s->model, &t->backend);
 }
 
 coc_status coc_trainer_create(const coc_settings *settings, coc_comm *comm, const char *run,
@@ -156,7 +160,9 @@ void coc_trainer_destroy(coc_trainer **trainer)
         device->release(device, t->dh);
         device->release(device, t->dropout);
         device->release(device, t->depth);
-        device->release(device, t->sum);
+        device->release(device, t->now);
+        device->release_host(device, t->host_now);
+        coc_replay_free(&t->replay, device);
     }
     coc_clips_destroy(&t->clips);
     coc_similarity_destroy(&t->similarity);

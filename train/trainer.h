@@ -10,6 +10,7 @@
 #include "model/similarity.h"
 #include "train/clips.h"
 #include "train/loader.h"
+#include "train/replay.h"
 
 typedef struct {
     coc_settings settings;
@@ -32,9 +33,10 @@ typedef struct {
     coc_loader *loader;
     coc_clips *clips; /* for validation and re-estimation, besides the loader's own */
 
-    real *h, *dh;          /* [2n][d] embeddings of anchors then positives, and their gradient */
-    real *dropout, *depth; /* masks: [2n][head], [blocks][2n] */
-    double *sum;           /* [1] squared norm of the gradient; backend memory */
+    real *h, *dh;            /* [2n][d] embeddings of anchors then positives, and their gradient */
+    real *dropout, *depth;   /* masks: [2n][head], [blocks][2n] */
+    coc_now *now, *host_now; /* numbers of the step: backend memory, host memory */
+    coc_replay_memory replay;
 
     int64_t step;  /* updates done */
     int64_t steps; /* of the run; 0 while train.minutes has not been turned into a number */
