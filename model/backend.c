@@ -41,15 +41,29 @@ static coc_status check_precision(const coc_backend_row *row, coc_precision prec
                     coc_precision_name(precision), row->ops->name);
 }
 
+static coc_status find_row(const char *name, const coc_backend_row **row)
+{
+    *row = coc_backend_rows;
+    while ((*row)->ops != NULL && strcmp((*row)->ops->name, name) != 0)
+        (*row)++;
+    return (*row)->ops != NULL ? COC_OK : unknown_backend(name);
+}
+
+coc_status coc_backend_choose_device(const char *name, int local_rank, int local_size, bool share)
+{
+    const coc_backend_row *row;
+
+    COC_TRY(find_row(name, &row));
+    return row->choose != NULL ? row->choose(local_rank, local_size, share) : COC_OK;
+}
+
 coc_status coc_backend_open(const coc_model_settings *settings, coc_backend **backend)
 {
-    const coc_backend_row *row = coc_backend_rows;
+    const coc_backend_row *row;
     coc_status status;
 
     *backend = NULL;
-    while (row->ops != NULL && strcmp(row->ops->name, settings->backend) != 0)
-        row++;
-    if (row->ops == NULL) return unknown_backend(settings->backend);
+    COC_TRY(find_row(settings->backend, &row));
     COC_TRY(check_precision(row, settings->precision));
     COC_TRY(coc_alloc(1, sizeof **backend, backend));
     (*backend)->ops = row->ops;

@@ -3,7 +3,7 @@
 #include "model/ref.h"
 
 const coc_backend_row coc_backend_rows[] = {
-    {&coc_ref_ops, coc_ref_open, false},
-    {&coc_cpu_ops, coc_cpu_open, false},
-    {NULL, NULL, false},
+    {&coc_ref_ops, coc_ref_open, false, NULL},
+    {&coc_cpu_ops, coc_cpu_open, false, NULL},
+    {NULL, NULL, false, NULL},
 };

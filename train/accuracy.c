@@ -16,6 +16,7 @@ typedef struct {
 typedef struct {
     int64_t *order;
     float *a, *p, *s; /* [k][d], [k][d], [k][k]: on the backend's device */
+    float *picked;    /* [2][k][d] rows of a and p in the order of a batch, host */
     float *rows;      /* [k][k] s, host */
 } workspace;
 
@@ -77,9 +78,11 @@ static coc_status judge_order(coc_backend *backend, const coc_embedded *e, int64
         for (int64_t i = 0; i < k; i++) {
             const int64_t from = w->order[b + i] * e->d;
 
-            COC_TRY(device->copy(device, w->a + i * e->d, e->h1 + from, row, NULL));
-            COC_TRY(device->copy(device, w->p + i * e->d, e->p + from, row, NULL));
+            memcpy(w->picked + i * e->d, e->h1 + from, row);
+            memcpy(w->picked + (k + i) * e->d, e->p + from, row);
         }
+        COC_TRY(device->copy(device, w->a, w->picked, (size_t)k * row, NULL));
+        COC_TRY(device->copy(device, w->p, w->picked + k * e->d, (size_t)k * row, NULL));
         backend->ops->linear_forward(backend, k, e->d, (int)k, w->a, w->p, NULL, w->s);
         COC_TRY(backend->ops->finish(backend));
         COC_TRY(device->copy(device, w->rows, w->s, (size_t)(k * k) * sizeof *w->s, NULL));
@@ -102,6 +105,7 @@ static coc_status judge_share(coc_comm *comm, coc_backend *backend, const coc_em
     COC_TRY_GOTO(status, coc_device_alloc(device, k * e->d, sizeof *w.a, &w.a), done);
     COC_TRY_GOTO(status, coc_device_alloc(device, k * e->d, sizeof *w.p, &w.p), done);
     COC_TRY_GOTO(status, coc_device_alloc(device, k * k, sizeof *w.s, &w.s), done);
+    COC_TRY_GOTO(status, coc_alloc(2 * k * e->d, sizeof *w.picked, &w.picked), done);
     COC_TRY_GOTO(status, coc_alloc(k * k, sizeof *w.rows, &w.rows), done);
     for (int64_t o = first; o < first + count; o++) {
         if (settings->file_order)
@@ -115,6 +119,7 @@ static coc_status judge_share(coc_comm *comm, coc_backend *backend, const coc_em
 done:
     free(w.order);
     free(w.rows);
+    free(w.picked);
     device->release(device, w.a);
     device->release(device, w.p);
     device->release(device, w.s);

@@ -7,6 +7,7 @@
 #include "preprocess/features.h"
 #include "train/bench.h"
 #include "train/cli.h"
+#include "train/open_backend.h"
 
 enum { STEMS = 3 };
 
@@ -31,7 +32,7 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "clips computed at a time (default 64)"},
         {"--threads", "N", COC_OPTION_INT, &a->threads, false, 1, 4096,
          "threads (default OMP_NUM_THREADS, or all processors)"},
-        {"--backend", "NAME", COC_OPTION_TEXT, &a->backend, false, 0, 0, "cpu (default) or ref"},
+        {"--backend", "NAME", COC_OPTION_TEXT, &a->backend, false, 0, 0, COC_BACKEND_HELP},
         {"--repeats", "N", COC_OPTION_INT, &a->repeats, false, 1, 100000,
          "times that each is measured (default 10)"},
     };
@@ -92,18 +93,27 @@ static coc_status mel(bench *b)
     return b->features->ops->mel(b->features, b->wave, b->args.clips, b->out);
 }
 
+/* Until it is done, on an accelerator too. */
+static coc_status do_work(bench *b, coc_status (*work)(bench *))
+{
+    const coc_device *device = b->features->device;
+
+    COC_TRY(work(b));
+    return device->wait(device, b->features->stream);
+}
+
 static coc_status measure(bench *b, const char *name, coc_status (*work)(bench *))
 {
     const arguments *a = &b->args;
     const double per_clip = 1e3 / (double)a->clips;
     double core, median;
 
-    COC_TRY(work(b)); /* touches memory, fills caches */
+    COC_TRY(do_work(b, work)); /* touches memory, fills caches */
     core = coc_core_seconds();
     for (int64_t i = 0; i < a->repeats; i++) {
         const double begin = coc_clock_seconds();
 
-        COC_TRY(work(b));
+        COC_TRY(do_work(b, work));
         b->seconds[i] = coc_clock_seconds() - begin;
     }
     core = (coc_core_seconds() - core) / (double)a->repeats;

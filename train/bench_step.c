@@ -9,10 +9,12 @@
 #include "preprocess/features.h"
 #include "train/bench.h"
 #include "train/cli.h"
+#include "train/open_backend.h"
 #include "train/trainer.h"
 
 typedef struct {
-    const char *backend, *profile;
+    const char *profile;
+    coc_backend_choice on;
     double width, depth, crop;
     int64_t pairs, threads, steps, warmup;
 } arguments;
@@ -41,7 +43,8 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "pairs of a step, over all ranks (default 32)"},
         {"--threads", "N", COC_OPTION_INT, &a->threads, false, 1, 4096,
          "threads of a rank (default OMP_NUM_THREADS, or all processors)"},
-        {"--backend", "NAME", COC_OPTION_TEXT, &a->backend, false, 0, 0, "cpu (default) or ref"},
+        {"--backend", "NAME", COC_OPTION_TEXT, &a->on.backend, false, 0, 0, COC_BACKEND_HELP},
+        {"--precision", "NAME", COC_OPTION_TEXT, &a->on.precision, false, 0, 0, COC_PRECISION_HELP},
         {"--steps", "N", COC_OPTION_INT, &a->steps, false, 1, 100000, "timed steps (default 10)"},
         {"--warmup", "N", COC_OPTION_INT, &a->warmup, false, 0, 100000,
          "steps before them (default 2)"},
@@ -135,8 +138,10 @@ static coc_status prepare(bench *b)
     s->model.dropout = s->model.stochastic_depth = 0;
     s->model.bn_group = 0;
     s->train.batch = a->pairs;
-    s->model.threads = (int)a->threads;
-    snprintf(s->model.backend, sizeof s->model.backend, "%s", a->backend);
+    b->args.on.threads = (int)a->threads;
+    COC_TRY(coc_backend_choice_set(&a->on, &s->model));
+    COC_TRY(coc_backend_choose_device(a->on.backend, b->trainer->comm->local_rank,
+                                      b->trainer->comm->local_size, false));
     return coc_timed_backend_open(&s->model, &b->trainer->backend);
 }
 
@@ -200,8 +205,8 @@ static void print_result(bench *b, double megabytes)
 
     printf("encoder   %s, width %g, depth %g: %.2f million weights\n", t->network.profile->name,
            a->width, a->depth, 1e-6 * (double)t->params->weights);
-    printf("batch     %lld pairs on %d ranks of %d threads, backend %s\n", (long long)a->pairs,
-           t->comm->size, t->backend->threads, a->backend);
+    printf("batch     %lld pairs on %d ranks of %d threads, backend %s, %s\n", (long long)a->pairs,
+           t->comm->size, t->backend->threads, a->on.backend, a->on.precision);
     printf("step      median %.3f s, 10 %% %.3f, 90 %% %.3f, least %.3f, of %lld\n", median,
            coc_bench_quantile(b->seconds, a->steps, 0.1),
            coc_bench_quantile(b->seconds, a->steps, 0.9), b->seconds[0], (long long)a->steps);
@@ -256,7 +261,7 @@ static coc_status run(bench *b, coc_comm *comm)
 
 coc_status coc_bench_step(int argc, char **argv)
 {
-    bench b = {.args = {.backend = "cpu",
+    bench b = {.args = {.on = {.backend = "cpu", .precision = "fp32"},
                         .profile = "cocola-hps",
                         .width = 1,
                         .depth = 1,

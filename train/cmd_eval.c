@@ -13,12 +13,14 @@
 #include "train/cli.h"
 #include "train/commands.h"
 #include "train/evaluate.h"
+#include "train/open_backend.h"
 #include "train/same.h"
 
 enum { MAX_K = 32, NOT_GIVEN = -1 };
 
 typedef struct {
-    const char *checkpoint, *store, *split, *k, *mode, *order, *format, *backend;
+    const char *checkpoint, *store, *split, *k, *mode, *order, *format;
+    coc_backend_choice on;
     int64_t orders, bootstrap, seed, batch;
     double overlap;
 } arguments;
@@ -68,7 +70,8 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "32)"},
         {"--seed", "N", COC_OPTION_INT, &a->seed, false, 0, 9007199254740992.0,
          "of the fixed pairs, orders and resamplings (default 1)"},
-        {"--backend", "NAME", COC_OPTION_TEXT, &a->backend, false, 0, 0, "cpu (default) or ref"},
+        {"--backend", "NAME", COC_OPTION_TEXT, &a->on.backend, false, 0, 0, COC_BACKEND_HELP},
+        {"--precision", "NAME", COC_OPTION_TEXT, &a->on.precision, false, 0, 0, COC_PRECISION_HELP},
         {"--format", "FORMAT", COC_OPTION_TEXT, &a->format, false, 0, 0, "table (default) or json"},
     };
     const coc_cli cli = {
@@ -141,7 +144,7 @@ static coc_status prepare(evaluation *e)
 
     COC_TRY(check_words(&e->args, &split));
     COC_TRY(parse_ks(e));
-    COC_TRY(coc_backend_create(e->args.backend, 0, &e->backend));
+    COC_TRY(coc_backend_choice_open(&e->args.on, e->comm, &e->backend));
     COC_TRY(coc_model_open(e->args.checkpoint, e->backend->device, &e->model));
     COC_TRY(coc_mode_parse(e->args.mode, e->model->network.channels, e->modes, &e->mode_count));
     COC_TRY(coc_store_open(e->args.store, &e->store));
@@ -159,7 +162,7 @@ static coc_status prepare(evaluation *e)
                             " pairs of the %s split of %s; ask for a smaller K or a larger store",
                             e->k[i], windows, coc_split_name(split), e->args.store);
     COC_TRY(coc_encoder_create(e->backend, &e->model->network, e->args.batch, false, &e->encoder));
-    return coc_clips_create(e->args.backend, e->model->info.features, COC_FRAMES, 0, &e->clips);
+    return coc_clips_create(e->args.on.backend, e->model->info.features, COC_FRAMES, 0, &e->clips);
 }
 
 static void print_table_head(const evaluation *e, const coc_accuracy *a)
@@ -293,7 +296,7 @@ coc_status coc_cmd_eval(int argc, char **argv)
                              .mode = "both",
                              .order = "shuffled",
                              .format = "table",
-                             .backend = "cpu",
+                             .on = {.backend = "cpu", .precision = "fp32"},
                              .orders = NOT_GIVEN,
                              .bootstrap = NOT_GIVEN,
                              .seed = 1,

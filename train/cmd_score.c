@@ -13,10 +13,12 @@
 #include "base/memory.h"
 #include "train/cli.h"
 #include "train/commands.h"
+#include "train/open_backend.h"
 #include "train/score.h"
 
 typedef struct {
-    const char *checkpoint, *pairs, *mode, *format, *backend;
+    const char *checkpoint, *pairs, *mode, *format;
+    coc_backend_choice on;
     double window, hop;
     int64_t batch;
     bool keep_going;
@@ -65,7 +67,8 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "instead of ending at once"},
         {"--batch", "CLIPS", COC_OPTION_INT, &a->batch, false, 2, 65536,
          "clips embedded at a time (default 32)"},
-        {"--backend", "NAME", COC_OPTION_TEXT, &a->backend, false, 0, 0, "cpu (default) or ref"},
+        {"--backend", "NAME", COC_OPTION_TEXT, &a->on.backend, false, 0, 0, COC_BACKEND_HELP},
+        {"--precision", "NAME", COC_OPTION_TEXT, &a->on.precision, false, 0, 0, COC_PRECISION_HELP},
     };
     const coc_cli cli = {
         .usage = "cocola score --checkpoint FILE (CONTEXT OUTPUT | --pairs FILE.csv) [options]",
@@ -310,9 +313,9 @@ static coc_status prepare(scoring *s)
 
     COC_TRY(find_format(s));
     COC_TRY(collect_pairs(s));
-    COC_TRY(coc_backend_create(s->args.backend, 0, &s->backend));
+    COC_TRY(coc_backend_choice_open(&s->args.on, NULL, &s->backend));
     COC_TRY(coc_model_open(s->args.checkpoint, s->backend->device, &s->model));
-    *settings = (coc_score_settings){.backend = s->args.backend,
+    *settings = (coc_score_settings){.backend = s->args.on.backend,
                                      .window = s->args.window,
                                      .hop = s->args.hop,
                                      .batch = s->args.batch,
@@ -343,7 +346,7 @@ coc_status coc_cmd_score(int argc, char **argv)
 {
     scoring s = {.args = {.mode = "all",
                           .format = "table",
-                          .backend = "cpu",
+                          .on = {.backend = "cpu", .precision = "fp32"},
                           .window = 5,
                           .hop = 2.5,
                           .batch = 32}};

@@ -65,6 +65,7 @@ static coc_status embed_chunk(const coc_embedder *e, const coc_sampler *sampler,
         track[i] = c->pair[i].track_id;
     }
     COC_TRY(coc_clips_compute(e->clips, sampler, c->request, 2 * n, c->x, NULL, NULL));
+    COC_TRY(device->order(device, NULL, coc_clips_stream(e->clips)));
     COC_TRY(coc_encoder_embed(e->encoder, e->params, 2 * n, c->x, c->keep, c->h));
     e->backend->ops->linear_forward(e->backend, n, d, d, c->h + n * d,
                                     e->params->value + e->params->at.similarity, NULL, c->p);

@@ -124,6 +124,7 @@ static coc_status score_mode(coc_scorer *s, int m)
 static coc_status score_batch(coc_scorer *s)
 {
     const coc_network *network = &s->model->network;
+    const coc_device *device = s->backend->device;
     const int64_t n = s->filled;
     const int64_t floats = (int64_t)network->channels * network->bands * network->frames;
 
@@ -131,6 +132,7 @@ static coc_status score_batch(coc_scorer *s)
     for (int side = 0; side < 2; side++)
         COC_TRY(coc_features_compute(s->features, s->model->info.features, s->wave[side], n,
                                      s->x + side * n * floats));
+    COC_TRY(device->order(device, NULL, s->features->stream));
     for (int m = 0; m < s->settings.mode_count; m++)
         COC_TRY(score_mode(s, m));
     for (int64_t i = 0; i < n; i++)
@@ -168,8 +170,9 @@ static coc_status cut_window(coc_scorer *s, const coc_audio *audio, int64_t star
     if (count > s->window) count = s->window;
     memset(s->cut, 0, COC_CLIP_SAMPLES * sizeof *s->cut);
     memcpy(s->cut, audio->samples + start, (size_t)count * sizeof *s->cut);
-    COC_TRY(device->copy(device, wave, s->cut, COC_CLIP_SAMPLES * sizeof *wave, NULL));
-    return device->wait(device, NULL);
+    COC_TRY(
+        device->copy(device, wave, s->cut, COC_CLIP_SAMPLES * sizeof *wave, s->features->stream));
+    return device->wait(device, s->features->stream); /* cut is used again */
 }
 
 static coc_status add_windows(coc_scorer *s, int64_t index, const coc_audio audio[2],
