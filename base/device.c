@@ -1,6 +1,7 @@
 #define _DEFAULT_SOURCE /* madvise */
 #include "base/device.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -63,6 +64,29 @@ static coc_status host_zero(const coc_device *device, void *memory, size_t bytes
     return COC_OK;
 }
 
+/* A line "Name:   123 kB" of the system's table, in bytes; 0 when it has none. */
+static int64_t meminfo(const char *name)
+{
+    FILE *f = fopen("/proc/meminfo", "r");
+    const size_t length = strlen(name);
+    long long kilobytes = 0;
+    char line[128];
+
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, name, length) == 0 && sscanf(line + length, ": %lld", &kilobytes) == 1)
+            break;
+    if (f != NULL) fclose(f);
+    return kilobytes * 1024;
+}
+
+static coc_status host_memory(const coc_device *device, int64_t *left, int64_t *all)
+{
+    (void)device;
+    *left = meminfo("MemAvailable");
+    *all = meminfo("MemTotal");
+    return COC_OK;
+}
+
 static coc_status host_wait(const coc_device *device, coc_stream *stream)
 {
     (void)device;
@@ -101,6 +125,7 @@ const coc_device *coc_device_host(void)
                                     .copy = host_copy,
                                     .copy_rows = host_copy_rows,
                                     .zero = host_zero,
+                                    .memory = host_memory,
                                     .wait = host_wait,
                                     .alloc_host = host_alloc,
                                     .release_host = host_release,

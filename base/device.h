@@ -38,6 +38,8 @@ struct coc_device {
     coc_status (*copy_rows)(const coc_device *device, void *to, size_t to_stride, const void *from,
                             size_t from_stride, size_t bytes, int64_t rows, coc_stream *stream);
     coc_status (*zero)(const coc_device *device, void *memory, size_t bytes, coc_stream *stream);
+    /* Bytes that can still be had, and that there are in all; 0: not known. */
+    coc_status (*memory)(const coc_device *device, int64_t *left, int64_t *all);
     /* Wait until the stream has done everything; reports what failed on it. */
     coc_status (*wait)(const coc_device *device, coc_stream *stream);
 

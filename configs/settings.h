@@ -86,6 +86,7 @@ typedef struct {
 
 typedef struct {
     char backend[32]; /* comm.backend: mpi */
+    bool share_gpu;   /* several ranks of a machine may use one GPU */
     double deadline;  /* seconds that a rank waits for the others before it names who is late */
 } coc_comm_settings;
 

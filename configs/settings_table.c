@@ -195,6 +195,11 @@ static const coc_setting table[] = {
 
     {"comm.backend", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(comm, backend), "mpi", 0, 0,
      comm_names, "", "What carries the collectives. mpi: host memory."},
+    {"comm.share_gpu", COC_SETTING_FLAG, COC_EFFECT_NONE, FIELD(comm, share_gpu), "false", 0, 0,
+     NULL, "",
+     "Let several ranks of a machine use one GPU, for trials: they take turns. false: more ranks "
+     "than "
+     "GPUs are refused."},
     {"comm.deadline", COC_SETTING_NUMBER, COC_EFFECT_NONE, FIELD(comm, deadline), "120", 1, 1e6,
      NULL, "seconds",
      "How long a rank waits for the others in a collective before it names who is late and ends "

@@ -2,6 +2,7 @@
 #include "model/encoder.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "model/encoder_plan.h"
@@ -57,9 +58,13 @@ static real *take(coc_encoder *e, int64_t count)
     return coc_arena_take(&e->arena, count, sizeof(real));
 }
 
-static stored *take_stored(coc_encoder *e, int64_t count)
+static stored *take_stored(coc_encoder *e, coc_encoder_part part, int64_t count)
 {
-    return coc_arena_take(&e->arena, count, e->backend->stored_bytes);
+    const size_t before = e->arena.used;
+    stored *memory = coc_arena_take(&e->arena, count, e->stored_bytes);
+
+    e->part[part] += (int64_t)(e->arena.used - before);
+    return memory;
 }
 
 /* The next norm in the order of the forward pass: the one after `conv`. */
@@ -93,15 +98,15 @@ static void take_block(coc_encoder *e, const coc_block *block, coc_block_memory 
     m->expand = NULL;
     if (block->has_expand) {
         m->expand_norm = take_norm(e, &block->expand, true);
-        m->expand = take_stored(e, n * outputs(&block->expand));
+        m->expand = take_stored(e, COC_PART_EXPANDED, n * outputs(&block->expand));
     }
     m->depthwise_norm = take_norm(e, &block->depthwise, true);
-    m->depthwise = take_stored(e, n * outputs(&block->depthwise));
+    m->depthwise = take_stored(e, COC_PART_DEPTHWISE, n * outputs(&block->depthwise));
     m->pooled = take(e, n * channels);
     m->hidden = take(e, n * block->squeeze);
     m->gate = take(e, n * channels);
     m->project_norm = take_norm(e, &block->project, false);
-    m->project = take_stored(e, n * outputs(&block->project));
+    m->project = take_stored(e, COC_PART_PROJECTED, n * outputs(&block->project));
 }
 
 /* In training blocks follow each other. In evaluation each begins where the last one began, and
@@ -112,7 +117,7 @@ static void take_blocks(coc_encoder *e, const plan_sizes *sizes)
     size_t mark, top;
 
     for (int i = 0; i < 2 && !e->training; i++)
-        turn[i] = take_stored(e, e->clips * sizes->output);
+        turn[i] = take_stored(e, COC_PART_PROJECTED, e->clips * sizes->output);
     mark = top = e->arena.used;
     for (int i = 0; i < e->network->blocks; i++) {
         const coc_block *block = &e->network->block[i];
@@ -120,7 +125,8 @@ static void take_blocks(coc_encoder *e, const plan_sizes *sizes)
         if (!e->training) e->arena.used = mark;
         take_block(e, block, &e->block[i]);
         e->block[i].output =
-            e->training ? take_stored(e, e->clips * outputs(&block->project)) : turn[i % 2];
+            e->training ? take_stored(e, COC_PART_PROJECTED, e->clips * outputs(&block->project))
+                        : turn[i % 2];
         if (e->arena.used > top) top = e->arena.used;
     }
     e->arena.used = top;
@@ -136,9 +142,9 @@ static void take_training(coc_encoder *e, const plan_sizes *sizes)
     e->sums = coc_arena_take(&e->arena, groups * 2 * sizes->channels, sizeof *e->sums);
     e->stats = 2 * sizes->all_channels;
     e->stat = coc_arena_take(&e->arena, e->stats, sizeof *e->stat);
-    e->d_output = take_stored(e, n * sizes->output);
-    e->d_depthwise = take_stored(e, n * sizes->depthwise);
-    e->d_expand = take_stored(e, n * sizes->expand);
+    e->d_output = take_stored(e, COC_PART_GRADIENTS, n * sizes->output);
+    e->d_depthwise = take_stored(e, COC_PART_GRADIENTS, n * sizes->depthwise);
+    e->d_expand = take_stored(e, COC_PART_GRADIENTS, n * sizes->expand);
     e->d_gate = take(e, n * sizes->channels);
     e->d_pooled = take(e, n * sizes->channels);
     e->d_projected = take(e, n * e->network->embedding);
@@ -156,15 +162,44 @@ static void layout(coc_encoder *e, const plan_sizes *sizes)
     e->no_group = coc_arena_take(&e->arena, n, sizeof *e->no_group);
     if (e->training) take_training(e, sizes);
     e->stem_norm = take_norm(e, &network->stem, true);
-    e->stem = take_stored(e, n * outputs(&network->stem));
+    e->stem = take_stored(e, COC_PART_ENDS, n * outputs(&network->stem));
     take_blocks(e, sizes);
     e->head_norm = take_norm(e, &network->head, true);
-    e->head = take_stored(e, n * outputs(&network->head));
+    e->head = take_stored(e, COC_PART_ENDS, n * outputs(&network->head));
     e->pooled = take(e, n * head);
     e->dropped = take(e, n * head);
     e->projected = take(e, n * network->embedding);
     e->row_mean = take(e, n);
     e->row_inverse_std = take(e, n);
+}
+
+static void describe(coc_encoder *e, const coc_network *network, int64_t clips, bool training,
+                     size_t stored_bytes)
+{
+    e->network = network;
+    e->clips = clips;
+    e->training = training;
+    e->stored_bytes = stored_bytes;
+    /* a rank has a pair of each of its groups */
+    e->groups = training ? (int)larger(clips / 2, 1) : 1;
+}
+
+coc_status coc_encoder_measure(const coc_network *network, int64_t clips, bool training,
+                               size_t stored_bytes, int64_t part[COC_ENCODER_PARTS], int64_t *bytes)
+{
+    const plan_sizes sizes = measure(network);
+    coc_encoder *e;
+
+    COC_TRY(coc_alloc(1, sizeof *e, &e));
+    describe(e, network, clips, training, stored_bytes);
+    layout(e, &sizes); /* an arena without memory only counts */
+    *bytes = (int64_t)e->arena.used;
+    e->part[COC_PART_SMALL] = *bytes;
+    for (int i = 0; i < COC_PART_SMALL; i++)
+        e->part[COC_PART_SMALL] -= e->part[i];
+    memcpy(part, e->part, sizeof e->part);
+    free(e);
+    return COC_OK;
 }
 
 coc_status coc_encoder_create(coc_backend *backend, const coc_network *network, int64_t clips,
@@ -177,11 +212,7 @@ coc_status coc_encoder_create(coc_backend *backend, const coc_network *network, 
     COC_TRY(coc_alloc(1, sizeof *e, encoder));
     e = *encoder;
     e->backend = backend;
-    e->network = network;
-    e->clips = clips;
-    e->training = training;
-    /* a rank has a pair of each of its groups */
-    e->groups = training ? (int)larger(clips / 2, 1) : 1;
+    describe(e, network, clips, training, backend->stored_bytes);
     layout(e, &sizes);
     COC_TRY_GOTO(status, coc_arena_create(&e->arena, backend->device, e->arena.used), fail);
     layout(e, &sizes);

@@ -50,6 +50,23 @@ coc_status coc_encoder_create(coc_backend *backend, const coc_network *network, 
 void coc_encoder_destroy(coc_encoder **encoder);
 size_t coc_encoder_bytes(const coc_encoder *encoder);
 
+/* What an encoder's memory is for. */
+typedef enum {
+    COC_PART_EXPANDED,  /* raw expanded tensors */
+    COC_PART_DEPTHWISE, /* raw depthwise outputs */
+    COC_PART_PROJECTED, /* raw projections, and outputs of blocks */
+    COC_PART_ENDS,      /* raw stem and head */
+    COC_PART_GRADIENTS, /* the three buffers of backward */
+    COC_PART_SMALL,     /* coefficients, sums, gates and all that has no positions */
+    COC_ENCODER_PARTS
+} coc_encoder_part;
+
+/* The bytes that coc_encoder_create takes from the device, without a device: all of them, and in
+ * training by part. Errors: COC_ERR_MEMORY. */
+coc_status coc_encoder_measure(const coc_network *network, int64_t clips, bool training,
+                               size_t stored_bytes, int64_t part[COC_ENCODER_PARTS],
+                               int64_t *bytes);
+
 /* h [n][embedding], borrowed until backward. Batch statistics over groups; the statistics for the
  * running ones are kept until coc_encoder_update_running. Only gives work to the device's stream:
  * it is the caller who waits (ops->finish), here and in the next two; so a step of them can be

@@ -34,6 +34,8 @@ struct coc_encoder {
     int groups;    /* room; 1 without training */
     bool training;
     coc_arena arena;
+    size_t stored_bytes;
+    int64_t part[COC_ENCODER_PARTS]; /* bytes; blocks of evaluation lie over each other */
 
     int norms;
     coc_norm_layer norm[COC_MAX_NORMS]; /* in the order of the forward pass */

@@ -39,6 +39,14 @@ static void layout(coc_similarity *s)
     s->results = coc_arena_take(arena, COC_CONTRAST_RESULTS, sizeof *s->results);
 }
 
+int64_t coc_similarity_bytes(int64_t batch, int64_t pairs, int d)
+{
+    coc_similarity s = {.batch = batch, .pairs = pairs, .d = d};
+
+    layout(&s); /* an arena without memory only counts */
+    return (int64_t)s.arena.used;
+}
+
 /* Memory that the device may write into while a step goes on. */
 static coc_status alloc_results(coc_similarity *s)
 {

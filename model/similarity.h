@@ -42,6 +42,8 @@ typedef struct {
  * COC_ERR_MEMORY, COC_ERR_DEVICE. */
 coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t batch, int d,
                                  coc_similarity **similarity);
+/* Bytes that it takes from the device, for `pairs` of this rank's of a batch. */
+int64_t coc_similarity_bytes(int64_t batch, int64_t pairs, int d);
 void coc_similarity_destroy(coc_similarity **similarity);
 
 /* h1, h2 [n][d] local embeddings of anchors and of the positives dealt to this rank. Writes d_h1,

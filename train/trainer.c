@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "train/memory_plan.h"
 #include "train/same.h"
 
 /* Whole windows that a validation embeds at a time, beside training on parts: enough for all
@@ -41,11 +42,30 @@ static coc_status compare_data(const coc_trainer *t)
     return coc_same_content(t->comm, d->valid, coc_store_hash(t->valid_store));
 }
 
+/* Refuse at once what would fail in the middle of a step, or make the machine swap. */
+static coc_status check_memory(const coc_trainer *t, int64_t viewed)
+{
+    const coc_device *device = t->backend->device;
+    const bool shared = device->side == COC_HOST || t->settings.comm.share_gpu;
+    const coc_memory_needs needs = {.settings = &t->settings,
+                                    .whole = &t->network,
+                                    .seen = &t->seen,
+                                    .weights = t->params->weights,
+                                    .pairs = t->pairs,
+                                    .viewed = viewed,
+                                    .stored_bytes = t->backend->stored_bytes};
+    coc_memory_plan plan;
+
+    COC_TRY(coc_memory_plan_make(&needs, &plan));
+    return coc_memory_plan_check(&plan, device, shared ? t->comm->local_size : 1);
+}
+
 static coc_status create_model(coc_trainer *t)
 {
     const coc_settings *s = &t->settings;
     const int frames = coc_crop_frames(&s->data);
     const int64_t n = 2 * t->pairs;
+    const bool views = frames != COC_FRAMES && t->valid_sampler != NULL;
     const coc_profile *profile;
     const coc_device *device;
     void *host_now;
@@ -61,13 +81,12 @@ static coc_status create_model(coc_trainer *t)
         coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS, frames, &t->seen));
     device = t->backend->device;
     COC_TRY(coc_params_create(&t->network, device, &t->params));
+    t->viewed = n;
+    if (views && t->viewed > MOST_VIEWED) t->viewed = MOST_VIEWED;
+    COC_TRY(check_memory(t, views ? t->viewed : 0));
     COC_TRY(coc_params_init(t->params, &s->model, (uint64_t)s->train.seed));
     COC_TRY(coc_encoder_create(t->backend, &t->seen, n, true, &t->encoder));
-    t->viewed = n;
-    if (frames != COC_FRAMES && t->valid_sampler != NULL) {
-        if (t->viewed > MOST_VIEWED) t->viewed = MOST_VIEWED;
-        COC_TRY(coc_encoder_create(t->backend, &t->network, t->viewed, false, &t->viewer));
-    }
+    if (views) COC_TRY(coc_encoder_create(t->backend, &t->network, t->viewed, false, &t->viewer));
     COC_TRY(coc_device_alloc(device, n * t->network.embedding, sizeof *t->h, &t->h));
     COC_TRY(coc_device_alloc(device, n * t->network.embedding, sizeof *t->dh, &t->dh));
     COC_TRY(coc_device_alloc(device, n * t->network.head.out_c, sizeof *t->dropout, &t->dropout));

@@ -1,0 +1,65 @@
+#include "train/memory_plan.h"
+
+#include <stdio.h>
+
+#include "model/similarity.h"
+#include "train/clips.h"
+
+static void add(coc_memory_plan *plan, const char *name, int64_t bytes)
+{
+    if (bytes == 0) return;
+    plan->part[plan->parts++] = (coc_memory_part){name, bytes};
+    plan->bytes += bytes;
+}
+
+static coc_status add_encoders(const coc_memory_needs *needs, coc_memory_plan *plan)
+{
+    static const char *const name[COC_ENCODER_PARTS] = {"expanded tensors", "depthwise outputs",
+                                                        "block outputs",    "stem and head",
+                                                        "gradients",        "coefficients"};
+    int64_t part[COC_ENCODER_PARTS], bytes = 0;
+
+    COC_TRY(coc_encoder_measure(needs->seen, 2 * needs->pairs, true, needs->stored_bytes, part,
+                                &bytes));
+    for (int i = 0; i < COC_ENCODER_PARTS; i++)
+        add(plan, name[i], part[i]);
+    if (needs->viewed == 0) return COC_OK;
+    COC_TRY(
+        coc_encoder_measure(needs->whole, needs->viewed, false, needs->stored_bytes, part, &bytes));
+    add(plan, "validation", bytes);
+    return COC_OK;
+}
+
+coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *plan)
+{
+    const coc_settings *s = needs->settings;
+    const int64_t clips = 2 * needs->pairs, float_bytes = (int64_t)sizeof(float);
+    const int64_t batch = clips * coc_clip_floats(s->data.features, needs->seen->frames);
+
+    *plan = (coc_memory_plan){.parts = 0};
+    COC_TRY(add_encoders(needs, plan));
+    add(plan, "weights and optimizer", 4 * needs->weights * float_bytes);
+    add(plan, "batches", (s->data.prefetch + 1) * batch * float_bytes);
+    add(plan, "similarity",
+        coc_similarity_bytes(s->train.batch, needs->pairs, needs->whole->embedding) +
+            2 * clips * needs->whole->embedding * float_bytes);
+    return COC_OK;
+}
+
+coc_status coc_memory_plan_check(const coc_memory_plan *plan, const coc_device *device, int sharers)
+{
+    char parts[512] = "";
+    int64_t left, all;
+    size_t used = 0;
+
+    COC_TRY(device->memory(device, &left, &all));
+    if (left == 0 || plan->bytes <= left / sharers) return COC_OK;
+    for (int i = 0; i < plan->parts && used < sizeof parts; i++)
+        used += (size_t)snprintf(parts + used, sizeof parts - used, "%s%s %.2f", i > 0 ? ", " : "",
+                                 plan->part[i].name, 1e-9 * (double)plan->part[i].bytes);
+    return COC_FAIL(COC_ERR_MEMORY,
+                    "a rank needs %.2f GB on the %s (%s), which has %.2f GB left for %d rank%s: "
+                    "lower train.batch or model.width, or use more ranks or GPUs",
+                    1e-9 * (double)plan->bytes, device->name, parts, 1e-9 * (double)left, sharers,
+                    sharers > 1 ? "s" : "");
+}

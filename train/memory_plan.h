@@ -1,0 +1,40 @@
+/* train/memory_plan.h - what a rank takes of its device's memory, by part, before it takes any. */
+#ifndef COC_TRAIN_MEMORY_PLAN_H
+#define COC_TRAIN_MEMORY_PLAN_H
+
+#include "configs/settings.h"
+#include "model/encoder.h"
+
+enum { COC_MEMORY_PARTS = 12 };
+
+typedef struct {
+    const char *name;
+    int64_t bytes;
+} coc_memory_part;
+
+typedef struct {
+    coc_memory_part part[COC_MEMORY_PARTS];
+    int parts;
+    int64_t bytes;
+} coc_memory_plan;
+
+/* What is planned for. */
+typedef struct {
+    const coc_settings *settings;
+    const coc_network *whole, *seen; /* of whole windows; of what training sees of them */
+    int64_t weights;                 /* of the model */
+    int64_t pairs;                   /* of this rank */
+    int64_t viewed;                  /* clips of the encoder for whole windows; 0: none */
+    size_t stored_bytes;
+} coc_memory_needs;
+
+/* All but the working memory of operations, which is found out in the first step. Errors:
+ * COC_ERR_MEMORY (of the host, for the planning itself). */
+coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *plan);
+
+/* Whether it fits into what the device has left for each of the `sharers` ranks that use it.
+ * Errors: COC_ERR_MEMORY, one line with the parts and what to change. */
+coc_status coc_memory_plan_check(const coc_memory_plan *plan, const coc_device *device,
+                                 int sharers);
+
+#endif
