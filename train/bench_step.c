@@ -15,6 +15,7 @@
 typedef struct {
     const char *profile;
     coc_backend_choice on;
+    bool whole;
     double width, depth, crop;
     int64_t pairs, threads, steps, warmup;
 } arguments;
@@ -45,6 +46,9 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "threads of a rank (default OMP_NUM_THREADS, or all processors)"},
         {"--backend", "NAME", COC_OPTION_TEXT, &a->on.backend, false, 0, 0, COC_BACKEND_HELP},
         {"--precision", "NAME", COC_OPTION_TEXT, &a->on.precision, false, 0, 0, COC_PRECISION_HELP},
+        {"--whole", NULL, COC_OPTION_FLAG, &a->whole, false, 0, 0,
+         "time steps as training does them, without a clock around every operation; on a GPU that "
+         "is one launch a step"},
         {"--steps", "N", COC_OPTION_INT, &a->steps, false, 1, 100000, "timed steps (default 10)"},
         {"--warmup", "N", COC_OPTION_INT, &a->warmup, false, 0, 100000,
          "steps before them (default 2)"},
@@ -142,12 +146,14 @@ static coc_status prepare(bench *b)
     COC_TRY(coc_backend_choice_set(&a->on, &s->model));
     COC_TRY(coc_backend_choose_device(a->on.backend, b->trainer->comm->local_rank,
                                       b->trainer->comm->local_size, false));
-    return coc_timed_backend_open(&s->model, &b->trainer->backend);
+    return a->whole ? coc_backend_open(&s->model, &b->trainer->backend)
+                    : coc_timed_backend_open(&s->model, &b->trainer->backend);
 }
 
 static coc_status one_step(bench *b, coc_step_result *r)
 {
     *r = (coc_step_result){0};
+    if (b->args.whole) return coc_train_on(b->trainer, &b->batch, r);
     COC_TRY(coc_train_gradient(b->trainer, &b->batch, r));
     return coc_train_update(b->trainer, r);
 }
@@ -158,7 +164,7 @@ static coc_status run_steps(bench *b)
 
     for (int64_t i = 0; i < b->args.warmup; i++)
         COC_TRY(one_step(b, &r));
-    for (int k = 0; k < COC_TIME_KINDS; k++)
+    for (int k = 0; k < COC_TIME_KINDS && !b->args.whole; k++)
         coc_timed_backend_times(b->trainer->backend)[k] = (coc_time){0};
     b->core = coc_core_seconds();
     for (int64_t i = 0; i < b->args.steps; i++) {
@@ -211,9 +217,10 @@ static void print_result(bench *b, double megabytes)
            coc_bench_quantile(b->seconds, a->steps, 0.1),
            coc_bench_quantile(b->seconds, a->steps, 0.9), b->seconds[0], (long long)a->steps);
     printf("core time %.3f s a step of rank 0, all its threads\n", b->core / (double)a->steps);
-    printf("speed     %.1f pairs/s\n", (double)a->pairs / median);
+    printf("speed     %.1f pairs/s, %.1f clips/s\n", (double)a->pairs / median,
+           2 * (double)a->pairs / median);
     printf("memory    %.0f MB of a rank at most\n", megabytes);
-    print_kinds(b);
+    if (!a->whole) print_kinds(b);
 }
 
 static void release(bench *b)

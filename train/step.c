@@ -222,6 +222,15 @@ static bool can_replay(const coc_trainer *t)
            t->comm->ops->on_stream && !coc_similarity_checks(t->similarity);
 }
 
+coc_status coc_train_on(coc_trainer *t, const coc_batch *batch, coc_step_result *r)
+{
+    if (can_replay(t)) return replay_step(t, batch, r);
+    COC_TRY(coc_train_gradient(t, batch, r));
+    COC_TRY(coc_train_update(t, r));
+    t->replay.warm = true;
+    return COC_OK;
+}
+
 coc_status coc_train_step(coc_trainer *t, coc_step_result *r)
 {
     const double begin = coc_clock_seconds();
@@ -233,11 +242,7 @@ coc_status coc_train_step(coc_trainer *t, coc_step_result *r)
     r->wait = coc_clock_seconds() - begin;
     r->load = batch->load_seconds;
     r->features = batch->feature_seconds;
-    if (can_replay(t)) return replay_step(t, batch, r);
-    COC_TRY(coc_train_gradient(t, batch, r));
-    COC_TRY(coc_train_update(t, r));
-    t->replay.warm = true;
-    return COC_OK;
+    return coc_train_on(t, batch, r);
 }
 
 coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)

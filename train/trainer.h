@@ -68,6 +68,10 @@ coc_status coc_trainer_start_loader(coc_trainer *trainer);
  * when training has diverged (all ranks). */
 coc_status coc_train_step(coc_trainer *trainer, coc_step_result *result);
 
+/* The same on a given batch, which stays as it is until the next call; batches of one slot lie at
+ * one place. */
+coc_status coc_train_on(coc_trainer *trainer, const coc_batch *batch, coc_step_result *result);
+
 /* Its two parts. Up to the gradient: params->grad holds the sum over ranks, nothing is updated.
  * Then running statistics and weights from it; trainer->step goes on by one. Collective. Errors:
  * those of coc_train_step. */
