@@ -28,6 +28,12 @@ static coc_status host_alloc(const coc_device *device, size_t bytes, void **memo
     return COC_OK;
 }
 
+static coc_status host_enter(const coc_device *device)
+{
+    (void)device;
+    return COC_OK;
+}
+
 static void host_release(const coc_device *device, void *memory)
 {
     (void)device;
@@ -94,6 +100,14 @@ static coc_status host_wait(const coc_device *device, coc_stream *stream)
     return COC_OK;
 }
 
+static coc_status host_done(const coc_device *device, coc_stream *stream, bool *done)
+{
+    (void)device;
+    (void)stream;
+    *done = true;
+    return COC_OK;
+}
+
 static coc_status host_stream_create(const coc_device *device, bool background, coc_stream **stream)
 {
     (void)device;
@@ -120,6 +134,7 @@ const coc_device *coc_device_host(void)
 {
     static const coc_device host = {.name = "host",
                                     .side = COC_HOST,
+                                    .enter = host_enter,
                                     .alloc = host_alloc,
                                     .release = host_release,
                                     .copy = host_copy,
@@ -127,6 +142,7 @@ const coc_device *coc_device_host(void)
                                     .zero = host_zero,
                                     .memory = host_memory,
                                     .wait = host_wait,
+                                    .done = host_done,
                                     .alloc_host = host_alloc,
                                     .release_host = host_release,
                                     .stream_create = host_stream_create,

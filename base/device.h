@@ -26,6 +26,8 @@ typedef struct coc_device coc_device;
 struct coc_device {
     const char *name;
     coc_side side;
+    /* Called by every thread that uses the device, but for the one that opened it. */
+    coc_status (*enter)(const coc_device *device);
     /* Memory aligned to 64 bytes or more, not initialised. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE.
      */
     coc_status (*alloc)(const coc_device *device, size_t bytes, void **memory);
@@ -42,6 +44,8 @@ struct coc_device {
     coc_status (*memory)(const coc_device *device, int64_t *left, int64_t *all);
     /* Wait until the stream has done everything; reports what failed on it. */
     coc_status (*wait)(const coc_device *device, coc_stream *stream);
+    /* Whether it has, without waiting. */
+    coc_status (*done)(const coc_device *device, coc_stream *stream, bool *done);
 
     /* Host memory that the device copies from and to without a detour. Not initialised. */
     coc_status (*alloc_host)(const coc_device *device, size_t bytes, void **memory);

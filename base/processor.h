@@ -2,6 +2,8 @@
 #ifndef COC_BASE_PROCESSOR_H
 #define COC_BASE_PROCESSOR_H
 
+#include <stddef.h>
+
 #include "base/status.h"
 
 enum {
@@ -20,5 +22,10 @@ extern const unsigned coc_processor_needs;
 /* Before anything fast runs: one line in place of an illegal instruction. Errors: COC_ERR_DEVICE.
  */
 coc_status coc_processor_check(void);
+
+/* " AVX2 FMA": names of bits of the above, each after a space. */
+void coc_processor_names(unsigned bits, char text[80]);
+/* What the system calls this processor, and how many of its threads this process may use. */
+void coc_processor_describe(char *text, size_t bytes, int *threads);
 
 #endif

@@ -46,6 +46,11 @@ coc_status coc_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t
     return comm->ops->wait(comm, &request);
 }
 
+coc_status coc_comm_wait_device(coc_comm *comm, const coc_device *device, coc_stream *stream)
+{
+    return comm->ops->wait_device(comm, device, stream);
+}
+
 coc_comm *coc_comm_over_host(coc_comm *comm)
 {
     comm->control->step = comm->step;

@@ -1,9 +1,14 @@
 /* comm/comm.h - ranks: collectives behind one table, started and waited for, never for ever.
  *
  * A communicator is a table of functions plus its state. `mpi` moves host memory (one process is
- * size 1 and needs no launcher); `nccl` will move device memory and is started over MPI. Every
- * collective is started (gives a handle) and waited for; the helpers below do both. Reductions are
- * sums. Counts may differ between ranks, and may be 0.
+ * size 1 and needs no launcher); comm/device_comm.h has those for the memory of an accelerator.
+ * Every collective is started (gives a handle) and waited for; the helpers below do both.
+ * Reductions are sums. Counts may differ between ranks, and may be 0.
+ *
+ * A collective begins after all that its stream has been given before, and what the stream is given
+ * after wait comes after the collective. On the host, where work is done when it is given, that
+ * means what it says; on an accelerator nobody needs to wait for the device to start a collective
+ * or to use what it brings, only to read its numbers (coc_comm_wait_device).
  *
  * While it waits, a rank polls. After `deadline` seconds it asks all others over a side channel
  * where they are; who does not answer, or is behind, is named with host, step and collective in one
@@ -26,8 +31,8 @@ typedef struct coc_comm coc_comm;
 typedef struct coc_request coc_request; /* a started collective; freed by wait */
 
 /* All entries are required. "Collective" means: every rank of the communicator calls it, in the
- * same order. `what` is a literal that names the collective in messages. Buffers stay untouched by
- * the caller until wait has returned. */
+ * same order. `what` is a literal that names the collective in messages. Buffers are left alone
+ * between start and wait: by the host, and by work that is given to a stream. */
 typedef struct {
     const char *name;
     coc_side side; /* where buffers live */
@@ -52,9 +57,12 @@ typedef struct {
     coc_status (*start_broadcast)(coc_comm *comm, const char *what, void *buffer, int64_t count,
                                   coc_type type, int root, coc_stream *stream,
                                   coc_request **request);
-    /* Finish a started collective; *request becomes NULL, also after a failure. NULL is fine.
-     * Errors: COC_ERR_RANKS with the line described above. */
+    /* Finish a started collective, for the stream that was given at its start; *request becomes
+     * NULL, also after a failure. NULL is fine. Errors: COC_ERR_RANKS with the line described
+     * above. */
     coc_status (*wait)(coc_comm *comm, coc_request **request);
+    /* See coc_comm_wait_device. */
+    coc_status (*wait_device)(coc_comm *comm, const coc_device *device, coc_stream *stream);
     /* A communicator of the ranks first .. last of this one; only they call it. Collective over
      * them. Ended by coc_comm_destroy before its parent. */
     coc_status (*subgroup)(coc_comm *comm, int first, int last, coc_comm **sub);
@@ -64,10 +72,12 @@ typedef struct {
 struct coc_comm {
     const coc_comm_ops *ops;
     int rank, size;             /* in this communicator */
+    int first;                  /* rank in the world of its rank 0; the others follow it */
+    uint64_t id;                /* the same on all its ranks, and of no other communicator */
     int local_rank, local_size; /* among the ranks on this machine; picks the GPU */
     char host[64];
     double deadline;   /* seconds */
-    int64_t step;      /* set by the training loop on the world's; only for messages */
+    int64_t step;      /* set by the training loop on its outermost one; only for messages */
     coc_comm *control; /* the same ranks over host memory; itself where side is COC_HOST */
     void *impl;
 };
@@ -107,6 +117,13 @@ coc_status coc_all_reduce(coc_comm *comm, const char *what, void *buffer, int64_
                           coc_type type);
 coc_status coc_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t count,
                          coc_type type, int root);
+/* Wait until the stream has done everything, as device->wait does, where that may depend on other
+ * ranks: on collectives that were given to it. Never for ever: where collectives are left to the
+ * device it polls under the deadline (five deadlines in the first step, in which connections are
+ * made), and a rank whose device or host is late is named. Errors: COC_ERR_RANKS, COC_ERR_DEVICE;
+ * COC_ERR_ELSEWHERE when another rank has said that it ends the job. */
+coc_status coc_comm_wait_device(coc_comm *comm, const coc_device *device, coc_stream *stream);
+
 /* Barrier, agreement and flags are for every side: they go over host memory. */
 coc_status coc_barrier(coc_comm *comm, const char *what);
 

@@ -371,10 +371,17 @@ static coc_status wait_for(coc_comm *comm, coc_request **request)
 
     *request = NULL;
     if (r == NULL) return COC_OK;
-    COC_TRY(coc_watch(comm, r)); /* MPI may still write into what r holds: it is not freed */
+    COC_TRY(coc_mpi_watch(comm, r)); /* MPI may still write into what r holds: it is not freed */
     if (r->to != NULL) COC_TRY(add_slabs(r, comm->size));
     give_back(comm->impl, r);
     return COC_OK;
+}
+
+/* No collective of this row is ever left to a device. */
+static coc_status wait_device(coc_comm *comm, const coc_device *device, coc_stream *stream)
+{
+    (void)comm;
+    return device->wait(device, stream);
 }
 
 /* ---- communicators */
@@ -393,7 +400,7 @@ static coc_status meet(coc_comm *comm, int first, int last, uint64_t *id)
 
     if (status != COC_OK) return status;
     coc_where_start(NULL, comm->step, r.what);
-    if (root) *id = (uint64_t)(state->first + comm->rank + 1) << 32 | ++made;
+    if (root) *id = (uint64_t)(comm->first + comm->rank + 1) << 32 | ++made;
     for (int rank = root ? first + 1 : first; rank <= (root ? last : first); rank++) {
         MPI_Request *handle;
 
@@ -405,7 +412,7 @@ static coc_status meet(coc_comm *comm, int first, int last, uint64_t *id)
                           r.what),
             end);
     }
-    COC_TRY_GOTO(status, coc_watch(comm, &r), end);
+    COC_TRY_GOTO(status, coc_mpi_watch(comm, &r), end);
     r.handle_count = 0;
     for (int rank = root ? first + 1 : first; rank <= (root ? last : first); rank++) {
         MPI_Request *handle;
@@ -418,7 +425,7 @@ static coc_status meet(coc_comm *comm, int first, int last, uint64_t *id)
                           r.what),
             end);
     }
-    status = coc_watch(comm, &r);
+    status = coc_mpi_watch(comm, &r);
 end:
     if (status == COC_OK) free(r.handles);
     return status;
@@ -442,7 +449,7 @@ static coc_status subgroup(coc_comm *comm, int first, int last, coc_comm **sub)
     code = MPI_Comm_create_group(state->mpi, group, 0, &mpi);
     MPI_Group_free(&group);
     COC_TRY(coc_mpi_check(code, "subgroup"));
-    return coc_mpi_create(mpi, comm, state->first + first, id, sub);
+    return coc_mpi_create(mpi, comm, comm->first + first, id, sub);
 }
 
 static void destroy(coc_comm *comm)
@@ -469,6 +476,7 @@ static const coc_comm_ops mpi_ops = {
     .start_all_reduce = start_all_reduce,
     .start_broadcast = start_broadcast,
     .wait = wait_for,
+    .wait_device = wait_device,
     .subgroup = subgroup,
     .destroy = destroy,
 };
@@ -487,10 +495,12 @@ coc_status coc_mpi_create(MPI_Comm mpi, coc_comm *parent, int first, uint64_t id
         return status;
     }
     if (parent != NULL) *comm = *parent; /* host, local ranks, deadline */
-    *state = (coc_mpi_comm){.mpi = mpi, .parent = parent, .first = first, .count.id = id};
+    *state = (coc_mpi_comm){.mpi = mpi, .parent = parent, .count.id = id};
     comm->ops = &mpi_ops;
     comm->impl = state;
     comm->control = comm;
+    comm->first = first;
+    comm->id = id;
     MPI_Comm_rank(mpi, &comm->rank);
     MPI_Comm_size(mpi, &comm->size);
     coc_where_add(&state->count);

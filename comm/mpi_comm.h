@@ -14,7 +14,6 @@
 typedef struct {
     MPI_Comm mpi;
     coc_comm *parent; /* NULL: the world */
-    int first;        /* rank in the world of this communicator's rank 0; the others follow it */
     coc_where_count count;
     coc_request *idle; /* finished requests, used again so that a step allocates nothing */
 } coc_mpi_comm;
@@ -41,6 +40,10 @@ struct coc_request {
 
 /* A communicator of the row over mpi, which it takes over, also after a failure. */
 coc_status coc_mpi_create(MPI_Comm mpi, coc_comm *parent, int first, uint64_t id, coc_comm **comm);
+
+/* Poll until all handles of the request are finished (and set to MPI_REQUEST_NULL), as coc_watch
+ * does. */
+coc_status coc_mpi_watch(coc_comm *comm, coc_request *request);
 
 /* COC_OK, or COC_ERR_RANKS with MPI's own text for a code that an MPI function returned. */
 coc_status coc_mpi_check(int code, const char *what);

@@ -49,6 +49,12 @@ static coc_status wait_for(coc_comm *comm, coc_request **request)
     return COC_OK;
 }
 
+static coc_status wait_device(coc_comm *comm, const coc_device *device, coc_stream *stream)
+{
+    (void)comm;
+    return device->wait(device, stream);
+}
+
 static coc_status subgroup(coc_comm *comm, int first, int last, coc_comm **sub)
 {
     (void)comm, (void)first, (void)last;
@@ -69,6 +75,7 @@ static const coc_comm_ops self_ops = {
     .start_all_reduce = start_all_reduce,
     .start_broadcast = start_broadcast,
     .wait = wait_for,
+    .wait_device = wait_device,
     .subgroup = subgroup,
     .destroy = destroy,
 };

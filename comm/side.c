@@ -132,6 +132,7 @@ static void receive(void)
     if (p.kind == SPEAK && (side.speaker < 0 || p.from < side.speaker)) side.speaker = p.from;
     if (p.kind == ANSWER && p.id == side.asked && side.where != NULL) {
         p.where.what[COC_WHAT_BYTES - 1] = '\0';
+        p.where.device_what[COC_WHAT_BYTES - 1] = '\0';
         side.where[p.from] = p.where;
         side.answered[p.from] = true;
     }

@@ -11,7 +11,8 @@
 
 /* Seconds. A rank that can answer does so within milliseconds; packets may be lost. */
 static const double answer_time = 2.0;
-/* After a failure of MPI itself: it may be the echo of a rank that has said why it ends the job. */
+/* After a failure of MPI or NCCL: it may be the echo of a rank that has said why it ends the job.
+ */
 static const double echo_time = 1.0;
 
 /* The first failure. Only the thread that uses MPI comes here. */
@@ -37,8 +38,7 @@ static coc_status breaks(coc_status status)
 /* ---- who is late */
 
 typedef struct {
-    const coc_comm *comm;
-    const coc_request *request;
+    const coc_awaited *awaited;
     coc_where *where; /* [ranks of the world] */
     bool *answered;   /* [ranks of the world] */
     char text[1200];
@@ -83,66 +83,118 @@ static void name_silent(inquiry *q)
     }
 }
 
-static bool is_member(const inquiry *q, int rank)
+static bool is_other_member(const inquiry *q, int rank)
 {
-    const int first = ((const coc_mpi_comm *)q->comm->impl)->first;
+    const coc_comm *comm = q->awaited->comm;
 
-    return rank >= first && rank < first + q->comm->size;
+    return rank >= comm->first && rank < comm->first + comm->size && rank != coc_side_rank();
 }
 
-/* Members that have not started what this rank waits for, or started it and went on computing:
- * MPI moves data only while a rank is inside it. Those that compute hold up those that wait, so a
- * waiting one is named only where nobody computes. */
-static void name_late(inquiry *q, bool computing)
+static void say_where_its_device_is(inquiry *q, const coc_where *w)
 {
-    for (int rank = 0; rank < coc_side_size(); rank++) {
-        const coc_where *w = &q->where[rank];
+    if (w->device_what[0] != '\0')
+        say(q, ", its device in '%s'", w->device_what);
+    else if (q->awaited->on_device)
+        say(q, ", its device before its first collective");
+}
 
-        if (!is_member(q, rank) || rank == coc_side_rank()) continue;
-        if ((w->waiting != 0) == computing) continue;
-        if (!computing && w->started >= q->request->number) continue;
-        if (!name_rank(q, rank)) continue;
-        say(q, " is late: step %lld, %s %.0f s ", (long long)w->step,
-            computing ? "computing for" : "waiting for", w->seconds);
-        if (w->what[0] == '\0')
-            say(q, "before its first collective");
-        else
-            say(q, "%s '%s'", computing ? "after" : "in", w->what);
+static void say_where(inquiry *q, const coc_where *w)
+{
+    const bool computing = w->waiting == 0;
+
+    say(q, " is late: step %lld, %s %.0f s ", (long long)w->step,
+        computing ? "computing for" : "waiting for", w->seconds);
+    if (w->what[0] == '\0')
+        say(q, "before its first collective");
+    else
+        say(q, "%s '%s'", computing ? "after" : "in", w->what);
+    say_where_its_device_is(q, w);
+}
+
+/* Those that compute hold up those that wait: MPI moves data only while a rank is inside it, and a
+ * device has no work that its host does not give it. So a waiting one is named only where nobody
+ * computes. */
+static void name_computing(inquiry *q)
+{
+    for (int rank = 0; rank < coc_side_size(); rank++)
+        if (is_other_member(q, rank) && q->where[rank].waiting == 0 && name_rank(q, rank))
+            say_where(q, &q->where[rank]);
+}
+
+/* Members that wait for something else, and have not started what this rank waits for. */
+static void name_elsewhere(inquiry *q)
+{
+    for (int rank = 0; rank < coc_side_size(); rank++)
+        if (is_other_member(q, rank) && q->where[rank].started < q->awaited->number &&
+            name_rank(q, rank))
+            say_where(q, &q->where[rank]);
+}
+
+/* Where the device there is, seen from the one here: < 0 behind, > 0 ahead, 0 in the same
+ * collective. A device can be seen in a collective from its beginning on, and leaves it when all
+ * have begun it: who stands in an earlier one holds up those in a later one. */
+static int device_ahead(const inquiry *q, const coc_where *there)
+{
+    const coc_where *here = &q->where[coc_side_rank()];
+    const bool begun = here->device_what[0] != '\0', begun_there = there->device_what[0] != '\0';
+
+    if (there->step != here->step) return there->step > here->step ? 1 : -1;
+    if (!there->device_awaited) return 1; /* it is through with this step's */
+    if (!begun || !begun_there) return begun_there - begun;
+    if (there->device_id != here->device_id) return -1;
+    return (there->device_number - here->device_number + 96) % 64 - 32;
+}
+
+static void name_late_devices(inquiry *q)
+{
+    const coc_where *here = &q->where[coc_side_rank()];
+    bool ahead = false;
+
+    for (int rank = 0; rank < coc_side_size(); rank++) {
+        const int distance = is_other_member(q, rank) ? device_ahead(q, &q->where[rank]) : 0;
+
+        ahead = ahead || distance > 0;
+        if (distance < 0 && name_rank(q, rank)) say_where(q, &q->where[rank]);
     }
+    if (q->named > 0 || !ahead || !name_rank(q, coc_side_rank())) return;
+    say(q, " itself is late");
+    say_where_its_device_is(q, here);
 }
 
 static void name_others(inquiry *q)
 {
+    const coc_comm *comm = q->awaited->comm;
+
     if (coc_side_size() == 0) {
         say(q,
             "rank %d on %s is here, another one is not: look for a host that is stopped, slow or "
             "cut off",
-            q->comm->rank, q->comm->host);
+            comm->rank, comm->host);
         return;
     }
     name_silent(q);
-    if (q->named == 0) name_late(q, true);
-    if (q->named == 0) name_late(q, false);
+    if (q->named == 0) name_computing(q);
+    if (q->named == 0 && q->awaited->on_device) name_late_devices(q);
+    if (q->named == 0 && !q->awaited->on_device) name_elsewhere(q);
     say_more(q);
-    if (q->named == 0)
-        say(q, "every rank answers and waits in the same collective: the network or MPI has lost "
-               "something, or the ranks differ in their counts");
+    if (q->named > 0) return;
+    say(q, "every rank answers and waits in the same collective: the network, MPI or NCCL has lost "
+           "something, or the ranks differ in their counts");
 }
 
-static coc_status name_who_is_late(const coc_comm *comm, const coc_request *request)
+static coc_status name_who_is_late(const coc_awaited *awaited)
 {
     const int size = coc_side_size();
-    inquiry q = {.comm = comm, .request = request};
+    inquiry q = {.awaited = awaited};
     coc_status status = coc_alloc(size, sizeof *q.where, &q.where);
 
     if (status == COC_OK) status = coc_alloc(size, sizeof *q.answered, &q.answered);
     if (status == COC_OK) {
-        coc_side_ask(((const coc_mpi_comm *)comm->impl)->count.id, answer_time, q.where,
-                     q.answered);
+        if (size > 0) coc_side_ask(awaited->comm->id, answer_time, q.where, q.answered);
         name_others(&q);
         status =
             COC_FAIL(COC_ERR_RANKS, "step %lld, collective '%s': waited %.0f s (comm.deadline): %s",
-                     (long long)request->step, request->what, comm->deadline, q.text);
+                     (long long)awaited->step, awaited->what, awaited->deadline, q.text);
     }
     free(q.where);
     free(q.answered);
@@ -152,61 +204,28 @@ static coc_status name_who_is_late(const coc_comm *comm, const coc_request *requ
 /* ---- waiting */
 
 /* Lower ranks ask first, so that seldom more than one asks. */
-static double time_limit(const coc_comm *comm)
+static double time_limit(const coc_awaited *awaited)
 {
     const int rank = coc_side_rank();
 
-    return comm->deadline + 0.05 * (rank < 60 ? rank : 60);
+    return awaited->deadline + 0.05 * (rank < 60 ? rank : 60);
 }
 
-static coc_status test(coc_request *request, bool *done)
+/* While a rank is late, those that share its core must let it run: they sleep for a tenth of the
+ * time waited so far, which costs little, whatever that is. */
+static void rest(const coc_look *look)
 {
-    *done = true;
-    for (int64_t i = 0; i < request->handle_count; i++) {
-        int finished = 0;
+    const double longest = look->nap > 0 ? look->nap : 500e-6;
 
-        if (request->handles[i] == MPI_REQUEST_NULL) continue;
-        COC_TRY(coc_mpi_check(MPI_Test(&request->handles[i], &finished, MPI_STATUS_IGNORE),
-                              request->what));
-        if (!finished) *done = false;
-    }
-    return COC_OK;
-}
-
-/* What decides between polling and sleeping. */
-typedef struct {
-    double waited; /* seconds */
-    bool moving;   /* all ranks are in the collective, so its data moves */
-    double moving_since;
-} patience;
-
-/* While data moves, a sleep would stop it. While a rank is late, those that share its core must let
- * it run: they sleep for a tenth of the time waited so far, which costs little, whatever that is.
- */
-static void rest(const patience *p, const coc_request *request)
-{
-    if (p->waited < 200e-6 || (p->moving && p->waited - p->moving_since < request->moving_time))
+    if (look->busy || look->waited < 200e-6)
         sched_yield();
     else
-        coc_sleep_seconds(p->waited < 5e-3 ? 0.1 * p->waited : 500e-6);
+        coc_sleep_seconds(0.1 * look->waited < longest ? 0.1 * look->waited : longest);
 }
 
-static coc_status see_whether_data_moves(patience *p, coc_request *request)
+static coc_status await_speaker(const coc_awaited *awaited, coc_status status)
 {
-    int finished = 0;
-
-    if (request->all_here == MPI_REQUEST_NULL) return COC_OK;
-    COC_TRY(
-        coc_mpi_check(MPI_Test(&request->all_here, &finished, MPI_STATUS_IGNORE), request->what));
-    if (!finished) return COC_OK;
-    p->moving = true;
-    p->moving_since = p->waited;
-    return COC_OK;
-}
-
-static coc_status await_speaker(coc_status status)
-{
-    const double end = coc_clock_seconds() + echo_time;
+    const double end = coc_clock_seconds() + (awaited->echo > 0 ? awaited->echo : echo_time);
 
     if (coc_side_size() < 2) return status;
     while (coc_side_speaker() < 0 && coc_clock_seconds() < end)
@@ -214,36 +233,38 @@ static coc_status await_speaker(coc_status status)
     return coc_side_speaker() >= 0 ? COC_ERR_ELSEWHERE : status;
 }
 
-static coc_status poll_until_done(coc_comm *comm, coc_request *request)
+static coc_status look_until_done(coc_awaited *awaited,
+                                  coc_status (*look_at)(void *context, coc_look *look),
+                                  void *context)
 {
-    double last = coc_clock_seconds();
-    patience p = {0};
+    double last = coc_clock_seconds(), waited = 0;
 
     for (;;) {
-        bool done;
-        coc_status status = test(request, &done);
+        coc_look look = {.waited = waited};
+        const coc_status status = look_at(context, &look);
         double now, passed;
 
-        if (status == COC_OK) status = see_whether_data_moves(&p, request);
-        if (status != COC_OK) return await_speaker(status);
-        if (done && request->all_here == MPI_REQUEST_NULL) return COC_OK;
+        if (status != COC_OK) return await_speaker(awaited, status);
+        if (look.done) return COC_OK;
         if (coc_side_speaker() >= 0) return COC_ERR_ELSEWHERE;
         now = coc_clock_seconds();
         passed = now - last;
         last = now;
-        p.waited += passed < 0.5 ? passed : 0.5; /* a job that was suspended has not waited */
-        if (p.waited > time_limit(comm)) return name_who_is_late(comm, request);
-        rest(&p, request);
+        waited += passed < 0.5 ? passed : 0.5; /* a job that was suspended has not waited */
+        if (look.progress) waited = 0;
+        if (waited > time_limit(awaited)) return name_who_is_late(awaited);
+        rest(&look);
     }
 }
 
-coc_status coc_watch(coc_comm *comm, coc_request *request)
+coc_status coc_watch(coc_awaited *awaited, coc_status (*look)(void *context, coc_look *look),
+                     void *context)
 {
     coc_status status;
 
     COC_TRY(coc_watch_broken());
     coc_where_wait(true);
-    status = poll_until_done(comm, request);
+    status = look_until_done(awaited, look, context);
     coc_where_wait(false);
     return status == COC_OK ? COC_OK : breaks(status);
 }

@@ -9,6 +9,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static coc_where here;
 static double since;
 static coc_where_count *counts;
+static void (*tell_device)(void *context, coc_where *where);
+static void *device_context;
 
 void coc_where_add(coc_where_count *count)
 {
@@ -51,6 +53,14 @@ void coc_where_wait(bool waiting)
     pthread_mutex_unlock(&lock);
 }
 
+void coc_where_ask_device(void (*tell)(void *context, coc_where *where), void *context)
+{
+    pthread_mutex_lock(&lock);
+    tell_device = tell;
+    device_context = context;
+    pthread_mutex_unlock(&lock);
+}
+
 void coc_where_get(uint64_t id, coc_where *where)
 {
     pthread_mutex_lock(&lock);
@@ -59,5 +69,6 @@ void coc_where_get(uint64_t id, coc_where *where)
     where->started = 0;
     for (const coc_where_count *c = counts; c != NULL; c = c->next)
         if (c->id == id) where->started = c->started;
+    if (tell_device != NULL) tell_device(device_context, where);
     pthread_mutex_unlock(&lock);
 }

@@ -17,6 +17,13 @@ typedef struct {
     double seconds;            /* since it last started or finished something */
     int32_t waiting;           /* 1: in a wait, 0: computing */
     char what[COC_WHAT_BYTES]; /* the collective started last, on any communicator; "" at first */
+
+    /* The collective that this rank's device has come to, where it does them by itself; "": none
+     * since it was last waited for. */
+    char device_what[COC_WHAT_BYTES];
+    uint64_t device_id;     /* its communicator's */
+    int32_t device_number;  /* among its communicator's, in a step; modulo 64 */
+    int32_t device_awaited; /* 1: what is waited for is the device */
 } coc_where;
 
 /* The count of one communicator; lives in its state, linked while it exists. */
@@ -33,6 +40,10 @@ void coc_where_remove(coc_where_count *count);
  * is, from 1. NULL: on none; returns 0. */
 uint64_t coc_where_start(coc_where_count *count, int64_t step, const char *what);
 void coc_where_wait(bool waiting);
+
+/* Who tells what the device has come to: called with context from any thread, fills in device_*.
+ * NULL: nobody. */
+void coc_where_ask_device(void (*tell)(void *context, coc_where *where), void *context);
 
 void coc_where_get(uint64_t id, coc_where *where);
 

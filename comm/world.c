@@ -8,7 +8,6 @@
 #include "base/memory.h"
 #include "comm/mpi_comm.h"
 #include "comm/side.h"
-#include "comm/watch.h"
 
 /* Process-wide, as MPI itself is. */
 static struct {
@@ -116,7 +115,7 @@ static coc_status exchange(coc_peer *peers, int rank, int size, double deadline)
     COC_TRY(coc_mpi_check(MPI_Iallgather(MPI_IN_PLACE, 0, MPI_BYTE, peers, (int)sizeof *peers,
                                          MPI_BYTE, MPI_COMM_WORLD, &handle),
                           r.what));
-    return coc_watch(&comm, &r);
+    return coc_mpi_watch(&comm, &r);
 }
 
 static coc_status open_side_channel(int rank, int size, double deadline)

@@ -85,9 +85,10 @@ typedef struct {
 } coc_eval_settings;
 
 typedef struct {
-    char backend[32]; /* comm.backend: mpi */
-    bool share_gpu;   /* several ranks of a machine may use one GPU */
-    double deadline;  /* seconds that a rank waits for the others before it names who is late */
+    char backend[32];  /* comm.backend: auto, mpi, nccl */
+    bool share_gpu;    /* several ranks of a machine may use one GPU */
+    int nccl_channels; /* most blocks of NCCL on a GPU; 0: its own choice */
+    double deadline;   /* seconds that a rank waits for the others before it names who is late */
 } coc_comm_settings;
 
 typedef struct {

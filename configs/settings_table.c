@@ -7,7 +7,7 @@
 
 static const char *const backend_names[] = {"ref", "cpu", "cuda", NULL};
 static const char *const precision_names[] = {"fp32", "bf16", NULL};
-static const char *const comm_names[] = {"mpi", NULL};
+static const char *const comm_names[] = {"auto", "mpi", "nccl", NULL};
 static const char *const feature_names[] = {"hps", "mel", NULL};
 static const char *const channel_names[] = {"pair", "step", "both", NULL};
 static const char *const window_names[] = {"grid", "random", NULL};
@@ -193,13 +193,20 @@ static const coc_setting table[] = {
     {"eval.seed", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(eval, seed), "1", 0, BIG, NULL, "",
      "Start of the random draws of validation: the sub-mixes of each window, and the orders."},
 
-    {"comm.backend", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(comm, backend), "mpi", 0, 0,
-     comm_names, "", "What carries the collectives. mpi: host memory."},
+    {"comm.backend", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(comm, backend), "auto", 0, 0,
+     comm_names, "",
+     "What carries tensors between ranks whose model is on GPUs. nccl: from GPU to GPU. mpi: "
+     "through the host's memory, which works with any MPI and where ranks share a GPU. auto: nccl "
+     "where it is built in and no GPU is shared. Everything else, and all of the cpu backend, goes "
+     "over MPI."},
     {"comm.share_gpu", COC_SETTING_FLAG, COC_EFFECT_NONE, FIELD(comm, share_gpu), "false", 0, 0,
      NULL, "",
      "Let several ranks of a machine use one GPU, for trials: they take turns. false: more ranks "
-     "than "
-     "GPUs are refused."},
+     "than GPUs are refused."},
+    {"comm.nccl_channels", COC_SETTING_INT, COC_EFFECT_NONE, FIELD(comm, nccl_channels), "0", 0, 64,
+     NULL, "blocks",
+     "The most blocks of a GPU that NCCL takes for a collective. They compute nothing meanwhile: a "
+     "few are enough within a machine. 0: NCCL's own choice."},
     {"comm.deadline", COC_SETTING_NUMBER, COC_EFFECT_NONE, FIELD(comm, deadline), "120", 1, 1e6,
      NULL, "seconds",
      "How long a rank waits for the others in a collective before it names who is late and ends "

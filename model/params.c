@@ -33,11 +33,11 @@ static int64_t count_of(shape s)
 static int64_t add_tensor(table *t, const char *prefix, const char *name, coc_tensor_kind kind,
                           shape s)
 {
-    const int64_t count = count_of(s);
+    const int64_t count = count_of(s), whole = COC_TENSOR_ALIGNMENT;
     int64_t *used = kind == COC_TENSOR_WEIGHT ? &t->weights : &t->runnings;
     const int64_t offset = kind == COC_TENSOR_COUNTER ? 0 : *used;
 
-    if (kind != COC_TENSOR_COUNTER) *used += count;
+    if (kind != COC_TENSOR_COUNTER) *used += (count + whole - 1) / whole * whole;
     if (t->tensor != NULL) {
         coc_tensor *tensor = &t->tensor[t->tensors];
 
@@ -164,6 +164,15 @@ static coc_status reset_running(coc_params *p)
     if (status == COC_OK) status = p->device->wait(p->device, NULL);
     free(running);
     return status;
+}
+
+int64_t coc_params_weights(const coc_network *network)
+{
+    coc_param_index at;
+    table t = {0};
+
+    fill_table(network, &t, &at);
+    return t.weights;
 }
 
 coc_status coc_params_create(const coc_network *network, const coc_device *device,

@@ -14,6 +14,10 @@
 #include "model/network.h"
 #include "model/real.h"
 
+/* Tensors begin at multiples of so many elements, so that devices can read vectors. What lies
+ * between them is 0 and stays 0: it has no gradient. */
+enum { COC_TENSOR_ALIGNMENT = 8 };
+
 typedef enum {
     COC_TENSOR_WEIGHT,  /* trainable; offset counts into value, grad, m, v */
     COC_TENSOR_RUNNING, /* running mean or variance; offset counts into running */
@@ -53,11 +57,14 @@ typedef struct {
     int tensors;
     coc_tensor *tensor; /* [tensors], published names */
     coc_param_index at;
-    int64_t weights, runnings;  /* sizes of the flat buffers */
+    int64_t weights, runnings;  /* sizes of the flat buffers, gaps included */
     real *value, *grad, *m, *v; /* [weights], on the device */
     real *running;              /* [runnings], on the device */
     int64_t batches;            /* num_batches_tracked */
 } coc_params;
+
+/* Weights of a network, as coc_params.weights, without making any. */
+int64_t coc_params_weights(const coc_network *network);
 
 /* Buffers are zero but running variances, which are 1. network must outlive it.
  * Errors: COC_ERR_MEMORY. */

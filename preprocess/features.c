@@ -12,22 +12,19 @@ int coc_feature_channels(coc_feature_kind kind)
     return kind == COC_FEATURES_HPS ? 2 : 1;
 }
 
-static const coc_feature_ops *const backends[] = {&coc_features_ref, &coc_features_cpu};
-enum { BACKENDS = sizeof backends / sizeof backends[0] };
-
 static coc_status find_backend(const char *name, const coc_feature_ops **ops)
 {
     char known[128];
     int used = 0;
 
-    for (int i = 0; i < BACKENDS; i++) {
-        *ops = backends[i];
-        if (strcmp(backends[i]->name, name) == 0) return COC_OK;
+    for (int i = 0; coc_feature_rows[i] != NULL; i++) {
+        *ops = coc_feature_rows[i];
+        if (strcmp((*ops)->name, name) == 0) return COC_OK;
     }
     *ops = NULL;
-    for (int i = 0; i < BACKENDS && used < (int)sizeof known; i++)
+    for (int i = 0; coc_feature_rows[i] != NULL && used < (int)sizeof known; i++)
         used += snprintf(known + used, sizeof known - (size_t)used, "%s%s", i > 0 ? ", " : "",
-                         backends[i]->name);
+                         coc_feature_rows[i]->name);
     return COC_FAIL(COC_ERR_SETTING, "features of backend '%s' are not built in; known: %s", name,
                     known);
 }

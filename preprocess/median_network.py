@@ -40,17 +40,23 @@ HEADER = '''/* preprocess/median_network.h - written by preprocess/median_networ
 
 #include <stdint.h>
 
+/* How the functions are declared; a file that says so before includes this one for a GPU. */
+#ifndef COC_MEDIAN_FUNCTION
+#define COC_MEDIAN_FUNCTION static inline __attribute__((always_inline))
+#endif
+
 typedef int32_t __attribute__((may_alias)) coc_float_bits;
 
 enum { COC_MEDIAN_WINDOWS = %(windows)d, COC_MEDIAN_ROWS = %(rows)d };
 
-static inline int32_t coc_min_bits(int32_t a, int32_t b) { return a < b ? a : b; }
-static inline int32_t coc_max_bits(int32_t a, int32_t b) { return a > b ? a : b; }
+COC_MEDIAN_FUNCTION int32_t coc_min_bits(int32_t a, int32_t b) { return a < b ? a : b; }
+COC_MEDIAN_FUNCTION int32_t coc_max_bits(int32_t a, int32_t b) { return a > b ? a : b; }
 #define N(a, b) coc_min_bits(a, b)
 #define X(a, b) coc_max_bits(a, b)
 
-static inline __attribute__((always_inline)) void /* NOLINTNEXTLINE(readability-function-size) */
-coc_median_network(const coc_float_bits *in, int64_t stride, coc_float_bits *out, int64_t out_stride)
+COC_MEDIAN_FUNCTION void /* NOLINTNEXTLINE(readability-function-size) */
+coc_median_network(const coc_float_bits *__restrict__ in, int64_t stride,
+                   coc_float_bits *__restrict__ out, int64_t out_stride)
 {
 %(body)s
 }
@@ -168,18 +174,27 @@ def lines(items, separator=" ", width=96):
     return "\n".join(text + [line])
 
 
+def statements(steps, medians):
+    """Rows are read where they are first needed and medians written when they are known: fewer
+    values to hold at a time."""
+    known, places = set(), {value: place for place, value in enumerate(medians)}
+    for name, kind, a, b in steps:
+        for row in (a, b):
+            if row[0] == "r" and row not in known:
+                known.add(row)
+                yield "const int32_t %s = in[%s * stride];" % (row, row[1:])
+        yield "const int32_t %s = %s(%s, %s);" % (name, kind, a, b)
+        if name in places:
+            yield "out[%d * out_stride] = %s;" % (places[name], name)
+
+
 def header():
     steps, medians = build()
     steps = reaching(steps, medians)
     total = TAPS + WINDOWS - 1
-    body = [
-        lines("const int32_t r%d = in[%d * stride];" % (i, i) for i in range(total)),
-        lines("const int32_t %s = %s(%s, %s);" % s for s in steps),
-        lines("out[%d * out_stride] = %s;" % m for m in enumerate(medians)),
-    ]
     return HEADER % dict(
         taps=TAPS, windows=WINDOWS, rows=total, steps=len(steps), each=len(steps) / WINDOWS,
-        body="\n\n".join(body),
+        body=lines(statements(steps, medians)),
     )
 
 

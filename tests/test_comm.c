@@ -112,6 +112,32 @@ static void where_counts_by_communicator(void)
 }
 
 /* Packets of many lengths and contents that no rank of this job has sent. */
+static void tell_where(void *context, coc_where *where)
+{
+    snprintf(where->device_what, sizeof where->device_what, "%s", (const char *)context);
+    where->device_id = 9;
+    where->device_number = 5;
+    where->device_awaited = 1;
+}
+
+static void where_tells_of_the_device(void)
+{
+    /* What the device has come to stands beside what the host has, for any communicator asked
+     * about, as long as somebody tells it. */
+    char what[] = "sum of gradients";
+    coc_where where;
+
+    coc_where_start(NULL, 6, "stop flag");
+    coc_where_ask_device(tell_where, what);
+    coc_where_get(7, &where);
+    CHECK(strcmp(where.device_what, what) == 0 && where.device_id == 9);
+    CHECK(where.device_number == 5 && where.device_awaited == 1);
+    CHECK(strcmp(where.what, "stop flag") == 0);
+    coc_where_ask_device(NULL, NULL);
+    coc_where_get(7, &where);
+    CHECK(where.device_what[0] == '\0' && where.device_id == 0 && where.device_awaited == 0);
+}
+
 static void send_garbage(uint16_t port)
 {
     const struct sockaddr_in to = {
@@ -157,6 +183,7 @@ int main(void)
     RUN(a_process_alone_has_every_collective);
     RUN(every_stop_signal_sets_the_flag);
     RUN(where_counts_by_communicator);
+    RUN(where_tells_of_the_device);
     RUN(the_side_channel_bears_silence_and_garbage);
     return coc_test_result();
 }

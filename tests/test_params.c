@@ -107,7 +107,7 @@ static void published_names_and_shapes(void)
 }
 
 /* Tensors of a kind fill their flat buffer from its beginning, each once, in the order of the
- * table: an overlap or a hole fails. */
+ * table, each at the next multiple of 8: an overlap or a larger hole fails. */
 static void tensors_fill_the_buffers(void)
 {
     coc_params *params = make_params(0.35, 0.6);
@@ -119,7 +119,7 @@ static void tensors_fill_the_buffers(void)
 
         if (tensor->kind == COC_TENSOR_COUNTER) continue;
         CHECK(tensor->offset == used[tensor->kind]);
-        used[tensor->kind] += tensor->count;
+        used[tensor->kind] += (tensor->count + 7) / 8 * 8;
     }
     CHECK(used[COC_TENSOR_WEIGHT] == params->weights);
     CHECK(used[COC_TENSOR_RUNNING] == params->runnings);

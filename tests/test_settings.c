@@ -87,7 +87,8 @@ static void defaults_are_the_published_ones(void)
     CHECK(s.eval.bn_reestimate == 0);
     CHECK_NEAR(s.comm.deadline, 120, 0);
     CHECK(strcmp(s.model.backend, "cpu") == 0);
-    CHECK(strcmp(s.comm.backend, "mpi") == 0);
+    CHECK(strcmp(s.comm.backend, "auto") == 0);
+    CHECK(!s.comm.share_gpu && s.comm.nccl_channels == 0);
 }
 
 /* Fails when a value of any kind is not taken from YAML, or another key changes with it. */

@@ -286,7 +286,7 @@ coc_status coc_bench_step(int argc, char **argv)
     COC_TRY(coc_comm_start(&settings.comm, &comm));
     COC_TRY(coc_comm_agree(comm, "command line", status));
     COC_TRY(coc_alloc(1, sizeof *b.trainer, &b.trainer));
-    b.trainer->comm = comm;
+    b.trainer->world = b.trainer->comm = comm;
     status = run(&b, comm);
     release(&b);
     coc_comm_destroy(&comm);

@@ -180,12 +180,23 @@ static coc_status make_batch(coc_loader *l, int64_t step, coc_batch *b)
     return device->wait(device, coc_clips_stream(l->clips));
 }
 
+/* Texts are kept per thread: hand them over. Called under the lock. */
+static void note_failure(coc_loader *l, coc_status status)
+{
+    l->failed = status;
+    snprintf(l->failed_text, sizeof l->failed_text, "%s", coc_error_text());
+    snprintf(l->failed_place, sizeof l->failed_place, "%s", coc_error_place());
+    pthread_cond_broadcast(&l->changed);
+}
+
 static void *work(void *argument)
 {
     coc_loader *l = argument;
-    coc_status status = COC_OK;
+    const coc_device *device = coc_clips_device(l->clips);
+    coc_status status = device->enter(device);
 
     pthread_mutex_lock(&l->lock);
+    if (status != COC_OK) note_failure(l, status);
     while (!l->quit && status == COC_OK) {
         const int64_t step = l->next_made;
 
@@ -199,10 +210,8 @@ static void *work(void *argument)
         pthread_mutex_lock(&l->lock);
         if (status == COC_OK) {
             if (l->making == l->modes_from) l->next_made++; /* else once more */
-        } else { /* texts are kept per thread: hand it over */
-            l->failed = status;
-            snprintf(l->failed_text, sizeof l->failed_text, "%s", coc_error_text());
-            snprintf(l->failed_place, sizeof l->failed_place, "%s", coc_error_place());
+        } else {
+            note_failure(l, status);
         }
         pthread_cond_broadcast(&l->changed);
     }

@@ -161,6 +161,7 @@ static coc_status boundary(loop *l, bool stop)
     if (!valid && !save) return COC_OK;
     COC_TRY(coc_run_measure(&l->run));
     if (valid) COC_TRY(validate(l));
+    coc_replay_free(&l->t->replay, l->t->backend->device);
     COC_TRY(coc_run_save(&l->run, save, valid ? l->valid_loss : NAN));
     return coc_run_unmeasure(&l->run);
 }

@@ -40,5 +40,4 @@ void coc_replay_free(coc_replay_memory *memory, const coc_device *device)
         if (memory->graph[i] != NULL) device->graph_destroy(device, memory->graph[i]);
         memory->graph[i] = NULL;
     }
-    memory->warm = false;
 }

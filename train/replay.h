@@ -22,6 +22,8 @@ coc_status coc_replay(coc_replay_memory *memory, coc_backend *backend, const coc
                       coc_status (*compute)(void *context, const coc_batch *batch), void *context,
                       bool *again);
 
+/* Forget what is recorded: after other work on the device, which may have moved its working memory,
+ * so that all ranks record again in the same step. */
 void coc_replay_free(coc_replay_memory *memory, const coc_device *device);
 
 #endif

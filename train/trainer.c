@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "comm/device_comm.h"
 #include "train/memory_plan.h"
 #include "train/same.h"
 
@@ -50,7 +51,7 @@ static coc_status check_memory(const coc_trainer *t, int64_t viewed)
     const coc_memory_needs needs = {.settings = &t->settings,
                                     .whole = &t->network,
                                     .seen = &t->seen,
-                                    .weights = t->params->weights,
+                                    .weights = coc_params_weights(&t->network),
                                     .pairs = t->pairs,
                                     .viewed = viewed,
                                     .stored_bytes = t->backend->stored_bytes};
@@ -80,10 +81,10 @@ static coc_status create_model(coc_trainer *t)
     COC_TRY(
         coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS, frames, &t->seen));
     device = t->backend->device;
-    COC_TRY(coc_params_create(&t->network, device, &t->params));
     t->viewed = n;
     if (views && t->viewed > MOST_VIEWED) t->viewed = MOST_VIEWED;
     COC_TRY(check_memory(t, views ? t->viewed : 0));
+    COC_TRY(coc_params_create(&t->network, device, &t->params));
     COC_TRY(coc_params_init(t->params, &s->model, (uint64_t)s->train.seed));
     COC_TRY(coc_encoder_create(t->backend, &t->seen, n, true, &t->encoder));
     if (views) COC_TRY(coc_encoder_create(t->backend, &t->network, t->viewed, false, &t->viewer));
@@ -114,7 +115,10 @@ coc_status coc_trainer_create_model(coc_trainer *t)
 {
     const int64_t batch = t->settings.train.batch;
     int64_t group = t->settings.model.bn_group;
-    coc_status status = share_pairs(t);
+    coc_status status;
+
+    COC_TRY(coc_comm_for_device(t->world, t->backend->device, &t->settings.comm, &t->comm));
+    status = share_pairs(t);
 
     if (group == 0 || group > batch) group = batch;
     if (status == COC_OK) status = create_model(t);
@@ -132,6 +136,8 @@ static coc_status create_local(coc_trainer *t)
 
     COC_TRY(share_pairs(t));
     COC_TRY(open_data(t));
+    COC_TRY(coc_backend_choose_device(s->model.backend, t->comm->local_rank, t->comm->local_size,
+                                      s->comm.share_gpu));
     COC_TRY(coc_clips_create(s->model.backend, s->data.features, COC_FRAMES, s->data.threads,
                              &t->clips));
     return coc_backend_open(&s->model, &t->backend);
@@ -147,7 +153,7 @@ coc_status coc_trainer_create(const coc_settings *settings, coc_comm *comm, cons
     COC_TRY(coc_alloc(1, sizeof *t, trainer));
     t = *trainer;
     t->settings = *settings;
-    t->comm = comm;
+    t->world = t->comm = comm;
     t->run = run;
     t->steps = settings->train.steps;
     COC_TRY_GOTO(status, coc_comm_agree(comm, "opening the data", create_local(t)), fail);
@@ -172,6 +178,11 @@ void coc_trainer_destroy(coc_trainer **trainer)
 
     if (t == NULL) return;
     coc_loader_destroy(&t->loader);
+    /* recordings hold work of communicators, and these the device's streams */
+    if (t->backend != NULL) coc_replay_free(&t->replay, t->backend->device);
+    coc_similarity_destroy(&t->similarity);
+    coc_groups_destroy(&t->groups);
+    if (t->comm != t->world) coc_comm_destroy(&t->comm);
     if (t->backend != NULL) {
         const coc_device *device = t->backend->device;
 
@@ -181,11 +192,8 @@ void coc_trainer_destroy(coc_trainer **trainer)
         device->release(device, t->depth);
         device->release(device, t->now);
         device->release_host(device, t->host_now);
-        coc_replay_free(&t->replay, device);
     }
     coc_clips_destroy(&t->clips);
-    coc_similarity_destroy(&t->similarity);
-    coc_groups_destroy(&t->groups);
     coc_encoder_destroy(&t->encoder);
     coc_encoder_destroy(&t->viewer);
     coc_params_destroy(&t->params);

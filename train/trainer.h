@@ -14,7 +14,8 @@
 
 typedef struct {
     coc_settings settings;
-    coc_comm *comm;
+    coc_comm *world; /* of the host; borrowed */
+    coc_comm *comm;  /* for tensors where the model is: world, or one of the device over it */
     const char *run; /* folder of checkpoints and logs */
 
     coc_store *store, *valid_store;       /* the second is NULL when both splits lie in one store */
@@ -53,7 +54,7 @@ typedef struct {
 coc_status coc_trainer_create(const coc_settings *settings, coc_comm *comm, const char *run,
                               coc_trainer **trainer);
 
-/* The part of it that needs no data, for a measurement: takes trainer->settings, ->comm and
+/* The part of it that needs no data, for a measurement: takes trainer->settings, ->world and
  * ->backend; fills in pairs, network, weights, encoder, groups and memory. Collective. Errors: all
  * kinds. */
 coc_status coc_trainer_create_model(coc_trainer *trainer);

@@ -60,6 +60,9 @@ void coc_cuda_add_sums(coc_backend *b, int64_t n, int64_t parts, int channels, d
 void coc_cuda_sum_parts(coc_backend *b, int64_t rows, int64_t parts, int64_t count,
                         const float *partial, bool accumulate, float *out);
 
+/* out [count] += the sum over rows of x [rows][count]; x may lie in scratch. */
+void coc_cuda_add_rows(coc_backend *b, int64_t rows, int64_t count, const float *x, float *out);
+
 /* ---- the operations */
 
 extern const coc_ops coc_cuda_ops;

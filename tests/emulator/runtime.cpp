@@ -1,222 +1,148 @@
-/* tests/emulator/runtime.cpp - memory, streams and recordings of the emulated CUDA runtime. */
-#include <chrono>
+/* tests/emulator/runtime.cpp - devices, memory, copies and launches of the emulated runtime. */
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <map>
-#include <set>
-#include <sys/mman.h>
-#include <vector>
+#include <memory>
+#include <string>
 
 #include "emulator.h"
 
-struct coc_emulated_graph {
-    std::vector<std::function<void()>> calls;
-    std::set<coc_emulated_stream *>
-        joined; /* streams beside the first, with work not joined back */
-    bool broken = false;
-};
-
-struct coc_emulated_stream {
-    coc_emulated_graph *graph = nullptr; /* being recorded */
-    bool first = false;                  /* the one at which the recording began */
-};
-
-struct coc_emulated_event {
-    coc_emulated_graph *graph = nullptr;
-    coc_emulated_stream *stream = nullptr;
-    std::chrono::steady_clock::time_point when;
-};
-
-namespace coc_emulator
-{
-
-std::recursive_mutex device;
-
-static thread_local cudaError_t last_error = cudaSuccess;
-static thread_local int capturing; /* streams that this thread records */
-
-static cudaError_t note(cudaError_t error)
-{
-    if (error != cudaSuccess) last_error = error;
-    return error;
-}
-
-static size_t number_from(const char *name, size_t otherwise)
-{
-    const char *text = getenv(name);
-
-    return text != nullptr ? static_cast<size_t>(atoll(text)) : otherwise;
-}
-
-/* ---- memory: one region, which nobody but the device may touch ---- */
-
-static const size_t page = 4096;
-
-struct region {
-    char *base;
-    size_t bytes, used = 0;
-    bool guarded;
-    int users = 0;
-    std::map<char *, size_t> taken; /* place -> bytes */
-
-    region()
-    {
-        bytes = number_from("COC_EMULATOR_MEMORY", static_cast<size_t>(4) << 30) / page * page;
-        guarded = number_from("COC_EMULATOR_PROTECT", 0) != 0;
-        base =
-            static_cast<char *>(mmap(nullptr, bytes, guarded ? PROT_NONE : PROT_READ | PROT_WRITE,
-                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-    }
-    /* The first gap that is large enough, and a page that is never touched behind it. */
-    char *take(size_t size)
-    {
-        char *at = base;
-
-        size = (size + page - 1) / page * page;
-        for (const auto &[place, length] : taken) {
-            if (place >= at + size) break;
-            at = place + length + page;
-        }
-        if (at + size > base + bytes) return nullptr;
-        taken[at] = size;
-        used += size;
-        return at;
-    }
-    bool holds(const void *p) const
-    {
-        return p >= base && p < base + bytes;
-    }
-    /* The bytes lie in one allocation, or outside of the region altogether. */
-    bool fine(const void *p, size_t size) const
-    {
-        const char *at = static_cast<const char *>(p);
-
-        if (!holds(p)) return true;
-        auto after = taken.upper_bound(const_cast<char *>(at));
-        if (after == taken.begin()) return false;
-        --after;
-        return at + size <= after->first + after->second;
-    }
-};
-
-static region &memory()
-{
-    static region r;
-
-    return r;
-}
-
-access::access()
-{
-    device.lock();
-    region &r = memory();
-
-    if (r.guarded && r.users++ == 0) mprotect(r.base, r.bytes, PROT_READ | PROT_WRITE);
-}
-
-access::~access()
-{
-    region &r = memory();
-
-    if (r.guarded && --r.users == 0) mprotect(r.base, r.bytes, PROT_NONE);
-    device.unlock();
-}
-
-} // namespace coc_emulator
-
 using namespace coc_emulator;
 
-/* ---- work in order ---- */
+/* Of a processor of the H100, but few of them: so blocks outnumber them in small tests. */
+enum {
+    PROCESSORS = 4,
+    THREADS_A_PROCESSOR = 2048,
+    BLOCKS_A_PROCESSOR = 32,
+    SHARED_A_PROCESSOR = 228 << 10,
+    SHARED_DEFAULT = 48 << 10,
+    SHARED_RESERVED = 1 << 10,
+    REGISTERS = 64 << 10
+};
 
-cudaError_t coc_emulator_enqueue(cudaStream_t stream, const std::function<void()> &work)
+static thread_local int chosen; /* device */
+
+/* ---- devices --------------------------------------------------------------------------------- */
+
+/* 90 for 9.0; written either way. */
+static int capability()
 {
-    if (stream != nullptr && stream->graph != nullptr) {
-        stream->graph->calls.push_back(work);
-        if (!stream->first) stream->graph->joined.insert(stream);
-        return cudaSuccess;
-    }
-    access here;
+    const char *text = getenv("COC_EMULATOR_CAPABILITY");
 
-    work();
-    return cudaSuccess;
+    if (text == nullptr || *text == '\0') return 90;
+    const double number = strtod(text, nullptr);
+
+    return (int)((number < 20.0 ? 10.0 * number : number) + 0.5);
 }
 
-static std::vector<unsigned char> shared_memory;
-
-void *coc_emulator_shared()
+static size_t shared_optin()
 {
-    const uintptr_t at = reinterpret_cast<uintptr_t>(shared_memory.data());
-
-    return reinterpret_cast<void *>((at + 127) / 128 * 128);
+    switch (capability()) {
+    case 80:
+    case 87:
+        return 163 << 10;
+    case 86:
+    case 89:
+    case 120:
+        return 99 << 10;
+    default:
+        return SHARED_A_PROCESSOR - SHARED_RESERVED;
+    }
 }
 
-void coc_emulator_launch(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
-                         const char *name, const std::function<void()> &body)
+static int devices()
 {
-    const size_t threads = static_cast<size_t>(block.x) * block.y * block.z;
-
-    if (threads == 0 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
-        grid.y > 65535 || grid.z > 65535 || shared_bytes > (static_cast<size_t>(227) << 10)) {
-        fprintf(stderr, "emulator: kernel %s: grid %u %u %u, block %zu, shared %zu\n", name, grid.x,
-                grid.y, grid.z, threads, shared_bytes);
-        note(cudaErrorInvalidValue);
-        return;
-    }
-    coc_emulator_enqueue(stream, [=] {
-        gridDim = grid;
-        blockDim = block;
-        for (unsigned z = 0; z < grid.z; z++)
-            for (unsigned y = 0; y < grid.y; y++)
-                for (unsigned x = 0; x < grid.x; x++) {
-                    blockIdx = {x, y, z};
-                    shared_memory.assign(shared_bytes + 128, 0xff);
-                    run_block(block, name, body);
-                }
-    });
+    return (int)number_from("COC_EMULATOR_DEVICES", 1);
 }
 
 extern "C" {
 
-/* ---- devices ---- */
-
 cudaError_t cudaGetDeviceCount(int *count)
 {
-    *count = static_cast<int>(number_from("COC_EMULATOR_DEVICES", 1));
+    *count = devices();
     return *count > 0 ? cudaSuccess : note(cudaErrorNoDevice);
 }
 
-cudaError_t cudaSetDevice(int)
+cudaError_t cudaSetDevice(int index)
 {
+    if (devices() == 0) return note(cudaErrorNoDevice);
+    if (index < 0 || index >= devices()) return note(cudaErrorInvalidDevice);
+    chosen = index;
     return cudaSuccess;
 }
 
 cudaError_t cudaGetDevice(int *index)
 {
-    *index = 0;
-    return cudaSuccess;
+    *index = chosen;
+    return devices() > 0 ? cudaSuccess : note(cudaErrorNoDevice);
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int index)
 {
-    const int capability = static_cast<int>(number_from("COC_EMULATOR_CAPABILITY", 90));
+    const guard lock(device);
 
     *p = {};
+    if (index < 0 || index >= devices()) return note(cudaErrorInvalidDevice);
     snprintf(p->name, sizeof p->name, "emulated GPU");
-    p->totalGlobalMem = memory().bytes;
-    p->sharedMemPerBlock = 48 << 10;
-    p->sharedMemPerBlockOptin = 227 << 10;
-    p->major = capability / 10;
-    p->minor = capability % 10;
-    p->multiProcessorCount = 4;
+    p->totalGlobalMem = memory_size();
+    p->sharedMemPerBlock = SHARED_DEFAULT;
+    p->sharedMemPerBlockOptin = shared_optin();
+    p->sharedMemPerMultiprocessor = SHARED_A_PROCESSOR;
+    p->reservedSharedMemPerBlock = SHARED_RESERVED;
+    p->regsPerBlock = p->regsPerMultiprocessor = REGISTERS;
+    p->warpSize = warpSize;
+    p->maxThreadsPerBlock = p->maxThreadsDim[0] = p->maxThreadsDim[1] = MOST_THREADS;
+    p->maxThreadsDim[2] = 64;
+    p->maxGridSize[0] = 0x7fffffff;
+    p->maxGridSize[1] = p->maxGridSize[2] = 65535;
+    p->maxThreadsPerMultiProcessor = THREADS_A_PROCESSOR;
+    p->totalConstMem = 64 << 10;
+    p->major = capability() / 10;
+    p->minor = capability() % 10;
+    p->multiProcessorCount = PROCESSORS;
+    p->concurrentKernels = p->unifiedAddressing = p->streamPrioritiesSupported = 1;
+    p->asyncEngineCount = 1;
+    p->memoryBusWidth = 512;
     p->l2CacheSize = 1 << 20;
-    p->pciBusID = index;
+    p->pciBusID = index + 1;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int index)
+{
+    struct cudaDeviceProp p;
+
+    *value = 0;
+    if (cudaGetDeviceProperties(&p, index) != cudaSuccess) return cudaErrorInvalidDevice;
+    const std::map<int, int> values = {
+        {cudaDevAttrMaxThreadsPerBlock, p.maxThreadsPerBlock},
+        {cudaDevAttrMaxSharedMemoryPerBlock, (int)p.sharedMemPerBlock},
+        {cudaDevAttrWarpSize, p.warpSize},
+        {cudaDevAttrMaxRegistersPerBlock, p.regsPerBlock},
+        {cudaDevAttrMultiProcessorCount, p.multiProcessorCount},
+        {cudaDevAttrConcurrentKernels, p.concurrentKernels},
+        {cudaDevAttrPciBusId, p.pciBusID},
+        {cudaDevAttrPciDeviceId, p.pciDeviceID},
+        {cudaDevAttrPciDomainId, p.pciDomainID},
+        {cudaDevAttrL2CacheSize, p.l2CacheSize},
+        {cudaDevAttrMaxThreadsPerMultiProcessor, p.maxThreadsPerMultiProcessor},
+        {cudaDevAttrUnifiedAddressing, p.unifiedAddressing},
+        {cudaDevAttrComputeCapabilityMajor, p.major},
+        {cudaDevAttrComputeCapabilityMinor, p.minor},
+        {cudaDevAttrStreamPrioritiesSupported, p.streamPrioritiesSupported},
+        {cudaDevAttrMaxSharedMemoryPerMultiprocessor, (int)p.sharedMemPerMultiprocessor},
+        {cudaDevAttrMaxRegistersPerMultiprocessor, p.regsPerMultiprocessor},
+        {cudaDevAttrMaxSharedMemoryPerBlockOptin, (int)p.sharedMemPerBlockOptin}};
+    const auto found = values.find(attribute);
+
+    if (found == values.end()) return note(cudaErrorInvalidValue);
+    *value = found->second;
     return cudaSuccess;
 }
 
 cudaError_t cudaDriverGetVersion(int *version)
 {
-    *version = static_cast<int>(number_from("COC_EMULATOR_DRIVER", CUDART_VERSION));
+    *version = (int)number_from("COC_EMULATOR_DRIVER", CUDART_VERSION);
     return cudaSuccess;
 }
 
@@ -228,289 +154,354 @@ cudaError_t cudaRuntimeGetVersion(int *version)
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
 {
-    *free_bytes = memory().bytes - memory().used;
-    *total = memory().bytes;
+    const guard lock(device);
+
+    *total = memory_size();
+    *free_bytes = *total - memory_used();
     return cudaSuccess;
 }
 
-/* ---- memory ---- */
-
-cudaError_t cudaMalloc(void **out, size_t bytes)
+/* Allocations stay: nothing of the program may rely on them after it. */
+cudaError_t cudaDeviceReset(void)
 {
-    *out = nullptr;
-    if (capturing > 0) return note(cudaErrorStreamCaptureUnsupported);
-    access here;
-
-    *out = memory().take(bytes > 0 ? bytes : 1);
-    if (*out == nullptr) return note(cudaErrorMemoryAllocation);
-    memset(*out, 0xff, bytes);
-    return cudaSuccess;
+    return cudaDeviceSynchronize();
 }
 
-cudaError_t cudaFree(void *p)
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+cudaError_t cudaMalloc(void **memory, size_t bytes)
 {
-    if (p == nullptr) return cudaSuccess;
-    if (capturing > 0) return note(cudaErrorStreamCaptureUnsupported);
-    access here;
-    const auto at = memory().taken.find(static_cast<char *>(p));
+    const guard lock(device);
 
-    if (at == memory().taken.end()) return note(cudaErrorInvalidValue);
-    memory().used -= at->second;
-    madvise(at->first, at->second, MADV_DONTNEED);
-    memory().taken.erase(at);
-    return cudaSuccess;
+    *memory = nullptr;
+    if (devices() == 0) return note(cudaErrorNoDevice);
+    if (forbidden()) return note(cudaErrorStreamCaptureUnsupported);
+    if (bytes == 0) return cudaSuccess;
+    *memory = take(bytes);
+    return *memory != nullptr ? cudaSuccess : note(cudaErrorMemoryAllocation);
 }
 
-static std::map<char *, size_t> pinned;
-
-cudaError_t cudaMallocHost(void **out, size_t bytes)
+cudaError_t cudaFree(void *memory)
 {
-    const std::lock_guard<std::recursive_mutex> lock(device);
+    wait_while_stopped();
+    const guard lock(device);
 
-    *out = malloc(bytes > 0 ? bytes : 1);
-    if (*out == nullptr) return note(cudaErrorMemoryAllocation);
-    memset(*out, 0xff, bytes);
-    pinned[static_cast<char *>(*out)] = bytes;
-    return cudaSuccess;
+    if (memory == nullptr) return cudaSuccess;
+    if (forbidden()) return note(cudaErrorStreamCaptureUnsupported);
+    finish_all();
+    return give_back(memory) ? cudaSuccess : note(cudaErrorInvalidValue);
 }
 
-cudaError_t cudaFreeHost(void *p)
+/* Host memory that does not move: what a recording may copy from and to. */
+struct pinned {
+    size_t bytes;
+    bool ours; /* allocated here, not registered */
+};
+
+static std::map<const char *, pinned> &all_pinned()
 {
-    const std::lock_guard<std::recursive_mutex> lock(device);
+    static std::map<const char *, pinned> all;
 
-    pinned.erase(static_cast<char *>(p));
-    free(p);
+    return all;
+}
+
+cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned)
+{
+    const guard lock(device);
+
+    *memory = nullptr;
+    if (devices() == 0) return note(cudaErrorNoDevice);
+    if (forbidden()) return note(cudaErrorStreamCaptureUnsupported);
+    if (bytes == 0) return cudaSuccess;
+    *memory = malloc(bytes);
+    if (*memory == nullptr) return note(cudaErrorMemoryAllocation);
+    memset(*memory, 0xff, bytes);
+    all_pinned()[static_cast<char *>(*memory)] = {bytes, true};
     return cudaSuccess;
 }
 
-/* While a stream is recorded only memory that stays may be copied from and to. */
-static bool may_record(const void *p)
+cudaError_t cudaMallocHost(void **memory, size_t bytes)
+{
+    return cudaHostAlloc(memory, bytes, cudaHostAllocDefault);
+}
+
+/* Of memory that is ours, or registered. */
+static cudaError_t release_pinned(void *memory, bool ours, cudaError_t otherwise)
+{
+    wait_while_stopped();
+    const guard lock(device);
+
+    if (forbidden()) return note(cudaErrorStreamCaptureUnsupported);
+    const auto at = all_pinned().find(static_cast<char *>(memory));
+
+    if (at == all_pinned().end() || at->second.ours != ours) return note(otherwise);
+    finish_all();
+    all_pinned().erase(at);
+    if (ours) free(memory);
+    return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void *memory)
+{
+    return memory != nullptr ? release_pinned(memory, true, cudaErrorInvalidValue) : cudaSuccess;
+}
+
+cudaError_t cudaHostRegister(void *memory, size_t bytes, unsigned)
+{
+    const guard lock(device);
+
+    if (memory == nullptr || bytes == 0) return note(cudaErrorInvalidValue);
+    if (!all_pinned().insert({static_cast<char *>(memory), {bytes, false}}).second)
+        return note(cudaErrorHostMemoryAlreadyRegistered);
+    return cudaSuccess;
+}
+
+cudaError_t cudaHostUnregister(void *memory)
+{
+    return release_pinned(memory, false, cudaErrorHostMemoryNotRegistered);
+}
+
+/* ---- copies ---------------------------------------------------------------------------------- */
+
+enum place { ON_DEVICE, PINNED, PAGEABLE, NOWHERE };
+
+/* Where a range lies; NOWHERE where it leaves its allocation. */
+static place place_of(const void *p, size_t bytes)
 {
     const char *at = static_cast<const char *>(p);
+    auto after = all_pinned().upper_bound(at);
 
-    if (memory().holds(p)) return true;
-    for (const auto &[place, bytes] : pinned)
-        if (at >= place && at < place + bytes) return true;
+    if (p == nullptr) return NOWHERE;
+    if (device_address(p)) return on_device(p, bytes) ? ON_DEVICE : NOWHERE;
+    if (after == all_pinned().begin()) return PAGEABLE;
+    --after;
+    if (at >= after->first + after->second.bytes) return PAGEABLE;
+    return bytes <= (size_t)(after->first + after->second.bytes - at) ? PINNED : NOWHERE;
+}
+
+static bool kind_fits(enum cudaMemcpyKind kind, bool to_device, bool from_device)
+{
+    switch (kind) {
+    case cudaMemcpyHostToHost:
+        return !to_device && !from_device;
+    case cudaMemcpyHostToDevice:
+        return to_device && !from_device;
+    case cudaMemcpyDeviceToHost:
+        return !to_device && from_device;
+    case cudaMemcpyDeviceToDevice:
+        return to_device && from_device;
+    case cudaMemcpyDefault:
+        return true;
+    }
     return false;
 }
 
-cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
-                              size_t width, size_t height, cudaMemcpyKind, cudaStream_t stream)
+struct rows {
+    char *to;
+    const char *from;
+    size_t to_pitch, from_pitch, width, height;
+};
+
+static void copy_rows(const rows &r)
 {
-    if (width == 0 || height == 0) return cudaSuccess;
-    if (!memory().fine(to, (height - 1) * to_pitch + width) ||
-        !memory().fine(from, (height - 1) * from_pitch + width))
-        return note(cudaErrorInvalidValue);
-    if (stream != nullptr && stream->graph != nullptr && (!may_record(to) || !may_record(from))) {
-        stream->graph->broken = true;
-        return note(cudaErrorStreamCaptureUnsupported);
-    }
-    return coc_emulator_enqueue(stream, [=] {
-        for (size_t i = 0; i < height; i++)
-            memmove(static_cast<char *>(to) + i * to_pitch,
-                    static_cast<const char *>(from) + i * from_pitch, width);
+    const access here;
+
+    for (size_t i = 0; i < r.height; i++)
+        memmove(r.to + i * r.to_pitch, r.from + i * r.from_pitch, r.width);
+}
+
+/* Of pageable memory that is read the runtime keeps a copy, so the caller may change it at once. */
+static cudaError_t enqueue_staged(rows r, cudaStream_t stream)
+{
+    const auto stage = std::make_shared<std::vector<char>>(r.width * r.height);
+
+    copy_rows({stage->data(), r.from, r.width, r.from_pitch, r.width, r.height});
+    r.from_pitch = r.width;
+    return enqueue(stream, [=]() mutable {
+        r.from = stage->data();
+        copy_rows(r);
     });
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t stream)
+static cudaError_t enqueue_rows(const rows &r, enum cudaMemcpyKind kind, cudaStream_t stream)
 {
-    return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
-}
+    const guard lock(device);
 
-cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream)
-{
-    if (!memory().fine(p, bytes)) return note(cudaErrorInvalidValue);
-    return coc_emulator_enqueue(stream, [=] { memset(p, value, bytes); });
-}
+    if (r.width == 0 || r.height == 0) return cudaSuccess;
+    if (r.width > r.to_pitch || r.width > r.from_pitch) return note(cudaErrorInvalidPitchValue);
+    const place to = place_of(r.to, (r.height - 1) * r.to_pitch + r.width);
+    const place from = place_of(r.from, (r.height - 1) * r.from_pitch + r.width);
 
-/* ---- streams and events ---- */
+    if (to == NOWHERE || from == NOWHERE) return note(cudaErrorInvalidValue);
+    if (!kind_fits(kind, to == ON_DEVICE, from == ON_DEVICE))
+        return note(cudaErrorInvalidMemcpyDirection);
+    if (recording(stream) && (to == PAGEABLE || from == PAGEABLE))
+        return spoil(stream, cudaErrorStreamCaptureUnsupported);
+    if (from == PAGEABLE && streams_are_late()) return enqueue_staged(r, stream);
+    const cudaError_t error = enqueue(stream, [=] { copy_rows(r); });
 
-cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest)
-{
-    *least = 0;
-    *greatest = -5;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned, int)
-{
-    *stream = new coc_emulated_stream();
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t stream)
-{
-    delete stream;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t stream)
-{
-    if (stream == nullptr || stream->graph == nullptr) return last_error;
-    stream->graph->broken = true;
-    return note(cudaErrorStreamCaptureUnsupported);
-}
-
-cudaError_t cudaStreamQuery(cudaStream_t stream)
-{
-    return cudaStreamSynchronize(stream);
-}
-
-cudaError_t cudaDeviceSynchronize(void)
-{
-    return capturing > 0 ? note(cudaErrorStreamCaptureUnsupported) : last_error;
-}
-
-cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned)
-{
-    if (event->graph == nullptr) return cudaSuccess;
-    if (stream->graph == nullptr) {
-        stream->graph = event->graph;
-        stream->graph->joined.insert(stream);
-    } else if (stream->first) {
-        stream->graph->joined.erase(event->stream);
-    }
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
-{
-    *event = new coc_emulated_event();
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
-{
-    event->graph = stream != nullptr ? stream->graph : nullptr;
-    event->stream = stream;
-    event->when = std::chrono::steady_clock::now();
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventSynchronize(cudaEvent_t)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventQuery(cudaEvent_t)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t begin, cudaEvent_t end)
-{
-    *milliseconds = std::chrono::duration<float, std::milli>(end->when - begin->when).count();
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventDestroy(cudaEvent_t event)
-{
-    delete event;
-    return cudaSuccess;
-}
-
-/* ---- recordings ---- */
-
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
-{
-    if (stream == nullptr || stream->graph != nullptr)
-        return note(cudaErrorStreamCaptureUnsupported);
-    stream->graph = new coc_emulated_graph();
-    stream->first = true;
-    capturing++;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
-{
-    coc_emulated_graph *recorded = stream->graph;
-    cudaError_t error = cudaSuccess;
-
-    *graph = nullptr;
-    if (recorded == nullptr) return note(cudaErrorInvalidValue);
-    stream->graph = nullptr;
-    stream->first = false;
-    capturing--;
-    if (!recorded->joined.empty()) error = cudaErrorStreamCaptureUnjoined;
-    if (recorded->broken) error = cudaErrorStreamCaptureInvalidated;
-    for (coc_emulated_stream *other : recorded->joined)
-        other->graph = nullptr;
-    if (error != cudaSuccess)
-        delete recorded;
-    else
-        *graph = recorded;
-    return note(error);
-}
-
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
-{
-    *exec = new coc_emulated_graph(*graph);
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t)
-{
-    access here;
-
-    for (const auto &call : exec->calls)
-        call();
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
-{
-    delete exec;
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphDestroy(cudaGraph_t graph)
-{
-    delete graph;
-    return cudaSuccess;
-}
-
-/* ---- the rest ---- */
-
-cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaGetLastError(void)
-{
-    const cudaError_t error = last_error;
-
-    last_error = cudaSuccess;
+    if (to == PAGEABLE) finish(stream); /* the runtime returns when such a copy is done */
     return error;
 }
 
-cudaError_t cudaPeekAtLastError(void)
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
+                            cudaStream_t stream)
 {
-    return last_error;
+    return enqueue_rows(
+        {static_cast<char *>(to), static_cast<const char *>(from), bytes, bytes, bytes, 1}, kind,
+        stream);
 }
 
-const char *cudaGetErrorString(cudaError_t error)
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                              size_t width, size_t height, enum cudaMemcpyKind kind,
+                              cudaStream_t stream)
 {
-    switch (error) {
-    case cudaSuccess:
-        return "no error";
-    case cudaErrorMemoryAllocation:
-        return "out of memory";
-    case cudaErrorNoDevice:
-        return "no CUDA-capable device is detected";
-    case cudaErrorInsufficientDriver:
-        return "CUDA driver version is insufficient for CUDA runtime version";
-    case cudaErrorStreamCaptureUnsupported:
-        return "operation not permitted when stream is capturing";
-    default:
-        return "invalid argument or state";
-    }
+    return enqueue_rows({static_cast<char *>(to), static_cast<const char *>(from), to_pitch,
+                         from_pitch, width, height},
+                        kind, stream);
 }
 
-const char *cudaGetErrorName(cudaError_t error)
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
 {
-    return cudaGetErrorString(error);
+    const guard lock(device);
+
+    if (forbidden()) return note(cudaErrorStreamCaptureUnsupported);
+    const cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, nullptr);
+
+    finish(nullptr);
+    return error;
+}
+
+cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream)
+{
+    const guard lock(device);
+
+    if (bytes == 0) return cudaSuccess;
+    if (place_of(memory, bytes) != ON_DEVICE) return note(cudaErrorInvalidValue);
+    return enqueue(stream, [=] {
+        const access here;
+
+        memset(memory, value, bytes);
+    });
+}
+
+cudaError_t cudaMemset(void *memory, int value, size_t bytes)
+{
+    const guard lock(device);
+
+    if (forbidden()) return note(cudaErrorStreamCaptureUnsupported);
+    return cudaMemsetAsync(memory, value, bytes, nullptr);
+}
+
+/* ---- kernels --------------------------------------------------------------------------------- */
+
+cudaError_t cudaFuncSetAttribute(const void *, enum cudaFuncAttribute attribute, int value)
+{
+    if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize &&
+        (value < 0 || (size_t)value > shared_optin()))
+        return note(cudaErrorInvalidValue);
+    return cudaSuccess;
+}
+
+/* As if registers were never what limits. */
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *, int threads,
+                                                          size_t shared_bytes)
+{
+    const int by_shared = (int)(SHARED_A_PROCESSOR / (shared_bytes + SHARED_RESERVED));
+
+    *blocks = 0;
+    if (threads < 1 || threads > MOST_THREADS) return note(cudaErrorInvalidValue);
+    *blocks = min(min(THREADS_A_PROCESSOR / threads, by_shared), (int)BLOCKS_A_PROCESSOR);
+    return cudaSuccess;
 }
 
 } /* extern "C" */
+
+static bool configuration_fits(dim3 grid, dim3 threads)
+{
+    const unsigned long long count = (unsigned long long)threads.x * threads.y * threads.z;
+
+    return count > 0 && count <= MOST_THREADS && threads.x <= MOST_THREADS &&
+           threads.y <= MOST_THREADS && threads.z <= 64 && grid.x > 0 && grid.x <= 0x7fffffff &&
+           grid.y > 0 && grid.y <= 65535 && grid.z > 0 && grid.z <= 65535;
+}
+
+void coc_emulator_launch(dim3 blocks, dim3 threads, size_t shared_bytes, cudaStream_t stream,
+                         const char *name, std::function<void()> body)
+{
+    if (devices() == 0) return (void)note(cudaErrorNoDevice);
+    if (!configuration_fits(blocks, threads)) return (void)note(cudaErrorInvalidConfiguration);
+    if (shared_bytes > shared_optin()) return (void)note(cudaErrorInvalidValue);
+    enqueue(stream, [=] {
+        const access here;
+
+        set_shared(shared_bytes);
+        run({blocks, threads, name, &body, fill_shared});
+        check_margins(name);
+    });
+}
+
+/* ---- what errors are called ------------------------------------------------------------------ */
+
+#define COC_ERROR(name, text)                                                                      \
+    {                                                                                              \
+        name, #name, text                                                                          \
+    }
+
+static const struct {
+    cudaError_t error;
+    const char *name, *text;
+} errors[] = {
+    COC_ERROR(cudaSuccess, "no error"),
+    COC_ERROR(cudaErrorInvalidValue, "invalid argument"),
+    COC_ERROR(cudaErrorMemoryAllocation, "out of memory"),
+    COC_ERROR(cudaErrorInitializationError, "initialization error"),
+    COC_ERROR(cudaErrorInvalidConfiguration, "invalid configuration argument"),
+    COC_ERROR(cudaErrorInvalidPitchValue, "invalid pitch argument"),
+    COC_ERROR(cudaErrorInvalidMemcpyDirection, "invalid copy direction for memcpy"),
+    COC_ERROR(cudaErrorInsufficientDriver,
+              "CUDA driver version is insufficient for CUDA runtime version"),
+    COC_ERROR(cudaErrorNoDevice, "no CUDA-capable device is detected"),
+    COC_ERROR(cudaErrorInvalidDevice, "invalid device ordinal"),
+    COC_ERROR(cudaErrorInvalidResourceHandle, "invalid resource handle"),
+    COC_ERROR(cudaErrorIllegalState, "the operation cannot be performed in the present state"),
+    COC_ERROR(cudaErrorNotReady, "device not ready"),
+    COC_ERROR(cudaErrorIllegalAddress, "an illegal memory access was encountered"),
+    COC_ERROR(cudaErrorHostMemoryAlreadyRegistered,
+              "part or all of the requested memory range is already mapped"),
+    COC_ERROR(cudaErrorHostMemoryNotRegistered,
+              "pointer does not correspond to a registered memory region"),
+    COC_ERROR(cudaErrorLaunchFailure, "unspecified launch failure"),
+    COC_ERROR(cudaErrorNotSupported, "operation not supported"),
+    COC_ERROR(cudaErrorStreamCaptureUnsupported,
+              "operation not permitted when stream is capturing"),
+    COC_ERROR(cudaErrorStreamCaptureInvalidated,
+              "operation failed due to a previous error during capture"),
+    COC_ERROR(cudaErrorStreamCaptureMerge,
+              "operation would result in a merge of separate capture sequences"),
+    COC_ERROR(cudaErrorStreamCaptureUnmatched,
+              "capture was not ended in the same stream as it began"),
+    COC_ERROR(cudaErrorStreamCaptureUnjoined, "capturing stream has unjoined work"),
+    COC_ERROR(cudaErrorStreamCaptureIsolation,
+              "dependency created on uncaptured work in another stream"),
+    COC_ERROR(cudaErrorStreamCaptureImplicit,
+              "operation would make the legacy stream depend on a capturing blocking stream"),
+    COC_ERROR(cudaErrorCapturedEvent,
+              "operation not permitted on an event last recorded in a capturing stream"),
+    COC_ERROR(cudaErrorStreamCaptureWrongThread,
+              "attempt to terminate a thread-local capture sequence from another thread"),
+};
+
+extern "C" const char *cudaGetErrorString(cudaError_t error)
+{
+    for (const auto &known : errors)
+        if (known.error == error) return known.text;
+    return "unknown error";
+}
+
+extern "C" const char *cudaGetErrorName(cudaError_t error)
+{
+    for (const auto &known : errors)
+        if (known.error == error) return known.name;
+    return "cudaErrorUnknown";
+}

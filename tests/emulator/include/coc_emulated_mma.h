@@ -6,37 +6,73 @@
 
 #include <cuda_runtime.h>
 
-void coc_mma_bf16_16816(float d[4], const uint32_t a[4], const uint32_t b[2]);
+struct coc_warp_mma {
+    float *d;
+    const uint32_t *a, *b;
+};
 
-/* `count` matrices of 8 x 8 16-bit values; lane l gives the address of row l % 8 of matrix l / 8.
+/* d += a b: a 16 x 16 row-major, b 16 x 8 column-major, bf16; d 16 x 8 float. */
+inline void coc_mma_bf16_16816(float d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    coc_warp_mma m = {d, a, b};
+
+    coc_emulator_warp(COC_WARP_MMA_BF16, 0xffffffffu, &m);
+}
+
+/* The same for a 16 x 8, b 8 x 8 of TF32: floats of which the 10 upper bits of the mantissa count.
  */
-void coc_emulator_ldmatrix(uint32_t *r, int count, bool transposed, const void *row);
+inline void coc_mma_tf32_1688(float d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    coc_warp_mma m = {d, a, b};
 
-inline void coc_ldmatrix_x4(uint32_t r[4], const void *row)
-{
-    coc_emulator_ldmatrix(r, 4, false, row);
-}
-inline void coc_ldmatrix_x2(uint32_t r[2], const void *row)
-{
-    coc_emulator_ldmatrix(r, 2, false, row);
-}
-inline void coc_ldmatrix_x4_trans(uint32_t r[4], const void *row)
-{
-    coc_emulator_ldmatrix(r, 4, true, row);
-}
-inline void coc_ldmatrix_x2_trans(uint32_t r[2], const void *row)
-{
-    coc_emulator_ldmatrix(r, 2, true, row);
+    coc_emulator_warp(COC_WARP_MMA_TF32, 0xffffffffu, &m);
 }
 
-/* Asynchronous copies are done as late as they may be: at the wait that covers their group. */
+struct coc_warp_ldmatrix {
+    uint32_t *r;
+    const void *row;
+};
+
+/* Four (two) 8 x 8 matrices of 16-bit values; lane l gives the address of row l % 8 of matrix l
+ * / 8.
+ */
+inline void coc_ldmatrix_x4(uint32_t r[4], const void *shared_row)
+{
+    coc_warp_ldmatrix m = {r, shared_row};
+
+    coc_emulator_warp(COC_WARP_LDMATRIX_X4, 0xffffffffu, &m);
+}
+
+inline void coc_ldmatrix_x2(uint32_t r[2], const void *shared_row)
+{
+    coc_warp_ldmatrix m = {r, shared_row};
+
+    coc_emulator_warp(COC_WARP_LDMATRIX_X2, 0xffffffffu, &m);
+}
+
+inline void coc_ldmatrix_x4_trans(uint32_t r[4], const void *shared_row)
+{
+    coc_warp_ldmatrix m = {r, shared_row};
+
+    coc_emulator_warp(COC_WARP_LDMATRIX_X4_TRANS, 0xffffffffu, &m);
+}
+
+inline void coc_ldmatrix_x2_trans(uint32_t r[2], const void *shared_row)
+{
+    coc_warp_ldmatrix m = {r, shared_row};
+
+    coc_emulator_warp(COC_WARP_LDMATRIX_X2_TRANS, 0xffffffffu, &m);
+}
+
+/* Until the wait that covers the copy, what it writes is bytes of 0xff: neither what was there
+ * before nor what is to come can be relied on. */
 void coc_cp_async_16(void *shared, const void *global, bool valid);
 void coc_cp_async_commit();
-void coc_emulator_cp_wait(int groups_left);
+void coc_emulator_cp_async_wait(int groups_left);
 
 template <int N> inline void coc_cp_async_wait()
 {
-    coc_emulator_cp_wait(N);
+    coc_emulator_cp_async_wait(N);
 }
 
 #endif

@@ -1,0 +1,229 @@
+/* model/cuda/contrast.cu - rows of the loss, a block of rows at a time: S = A P', softmax, loss and
+ * gradients. Nothing of rows x columns is kept, only of a block of rows. */
+#include "base/cuda/kernel.cuh"
+#include "model/cuda/cuda.h"
+
+using namespace coc;
+
+namespace
+{
+
+enum { LANES = 32, AHEAD = 8 }; /* AHEAD: logits of a thread that are on their way at a time */
+
+/* A row is passed over by one block of threads: a small one, of which a multiprocessor has many, or
+ * for long rows a large one, so that few rows are enough to keep memory busy. */
+enum { SMALL = 256, LARGE = 1024, LARGE_FROM = 1 << 14 };
+
+/* Rows at a time: as many as have 256 MB of logits, within limits. With fewer rows than the least,
+ * reading and writing dp once a block of rows would cost more than the products do; more than the
+ * most gain nothing, and the logits of fewer may still lie in the cache when they are read again.
+ * A function of the shape alone. */
+enum { LEAST_ROWS = 256, MOST_ROWS = 1024 };
+static const int64_t block_floats = (int64_t)64 << 20;
+
+/* What a thread, and then the block, knows of a row: the largest logit and its first column, the
+ * sum of exp(logit - largest), columns that count, and those of the row's own track. */
+struct row_sums {
+    double sum;
+    float top;
+    int best, counted, same;
+};
+
+__device__ __forceinline__ float scaled(float from, float to)
+{
+    return from == to ? 1.0f : expf(from - to); /* both may be -infinity */
+}
+
+__device__ __forceinline__ row_sums merge(const row_sums &a, const row_sums &b)
+{
+    const bool first = a.top > b.top || (a.top == b.top && a.best <= b.best);
+    const float top = first ? a.top : b.top;
+
+    return {a.sum * (double)scaled(a.top, top) + b.sum * (double)scaled(b.top, top), top,
+            first ? a.best : b.best, a.counted + b.counted, a.same + b.same};
+}
+
+/* Over the lanes of a warp, the same order always. */
+__device__ __forceinline__ row_sums merge_lanes(row_sums own)
+{
+    for (int lane = LANES / 2; lane > 0; lane /= 2) {
+        const row_sums other = {__shfl_xor_sync(0xffffffffu, own.sum, lane),
+                                __shfl_xor_sync(0xffffffffu, own.top, lane),
+                                __shfl_xor_sync(0xffffffffu, own.best, lane),
+                                __shfl_xor_sync(0xffffffffu, own.counted, lane),
+                                __shfl_xor_sync(0xffffffffu, own.same, lane)};
+
+        own = merge(own, other);
+    }
+    return own;
+}
+
+/* Whether column j counts in the row; counts it. */
+__device__ __forceinline__ bool count(const coc_contrast &c, int64_t row, int64_t label, int j,
+                                      row_sums *own)
+{
+    const bool own_set = c.row_set == NULL || c.row_set[row] == c.column_set[j];
+    const bool own_track = c.row_track != NULL && c.row_track[row] == c.column_track[j];
+    const bool counts = (own_set && !(own_track && c.mask_track)) || j == label;
+
+    own->counted += counts;
+    own->same += counts && own_track && j != label;
+    return counts;
+}
+
+/* One pass over a row by one thread of THREADS. Logits that do not count become -infinity, so that
+ * the second pass needs to know no more about them. */
+template <int THREADS>
+__device__ __forceinline__ row_sums read_row(const coc_contrast &c, int64_t row, int64_t label,
+                                             float *s)
+{
+    const int columns = (int)c.columns;
+    row_sums own = {0, -INFINITY, INT32_MAX, 0, 0};
+
+    for (int begin = (int)threadIdx.x; begin < columns; begin += AHEAD * THREADS) {
+        float logit[AHEAD], top = -INFINITY, sum = 0;
+
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++)
+            logit[k] = begin + k * THREADS < columns ? s[begin + k * THREADS] : -INFINITY;
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++) {
+            const int j = begin + k * THREADS;
+
+            if (j < columns && !count(c, row, label, j, &own)) s[j] = logit[k] = -INFINITY;
+            top = fmaxf(top, logit[k]);
+        }
+        if (top > own.top) {
+            own.sum *= (double)expf(own.top - top);
+            own.top = top;
+#pragma unroll
+            for (int k = AHEAD - 1; k >= 0; k--)
+                own.best = logit[k] == top ? begin + k * THREADS : own.best;
+        }
+        if (own.top == -INFINITY) continue; /* nothing that counts so far */
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++)
+            sum += expf(logit[k] - own.top);
+        own.sum += (double)sum;
+    }
+    return own;
+}
+
+/* What all threads of the block found, to all of them. */
+template <int THREADS> __device__ __forceinline__ row_sums merge_block(row_sums own)
+{
+    __shared__ row_sums left[THREADS / LANES];
+    const int warp = (int)threadIdx.x / LANES, lane = (int)threadIdx.x % LANES;
+    const row_sums none = {0, -INFINITY, INT32_MAX, 0, 0};
+
+    own = merge_lanes(own);
+    if (lane == 0) left[warp] = own;
+    __syncthreads();
+    return merge_lanes(lane < THREADS / LANES ? left[lane] : none);
+}
+
+/* One block a row: results [row][COC_CONTRAST_RESULTS], and s becomes d loss / d s where wanted. */
+template <int THREADS>
+__global__ void __launch_bounds__(THREADS, THREADS == LARGE ? 1 : 3)
+    rows_of_loss(coc_contrast c, int64_t first, float *block, bool gradient, double *results)
+{
+    const int64_t row = first + blockIdx.x, label = c.label[row];
+    float *s = block + blockIdx.x * c.columns;
+    const float logit = s[label];
+    const row_sums all = merge_block<THREADS>(read_row<THREADS>(c, row, label, s));
+
+    if (threadIdx.x == 0) {
+        double *to = results + blockIdx.x * COC_CONTRAST_RESULTS;
+
+        to[COC_CONTRAST_LOSS] = c.scale * ((double)all.top + log(all.sum) - (double)logit);
+        to[COC_CONTRAST_RIGHT] = all.best == label;
+        to[COC_CONTRAST_COUNTED] = all.counted;
+        to[COC_CONTRAST_SAME_TRACK] = all.same;
+    }
+    if (!gradient) return;
+    {
+        const float share = (float)(c.scale / all.sum), whole = (float)c.scale;
+        const int columns = (int)c.columns;
+
+#pragma unroll 8
+        for (int j = (int)threadIdx.x; j < columns; j += THREADS)
+            s[j] = share * expf(s[j] - all.top) - (j == label ? whole : 0.0f);
+    }
+}
+
+/* results += the sums over rows of row [rows][COC_CONTRAST_RESULTS]: one block, whose threads take
+ * turns at the rows. */
+__global__ void __launch_bounds__(SMALL)
+    add_results(int64_t rows, const double *row, double *results)
+{
+    __shared__ double left[SMALL];
+    const int thread = (int)threadIdx.x;
+    double sum = 0;
+
+#pragma unroll 8
+    for (int64_t i = thread; i < rows * COC_CONTRAST_RESULTS; i += SMALL)
+        sum += row[i];
+    left[thread] = sum;
+    for (int half = SMALL / 2; half >= COC_CONTRAST_RESULTS; half /= 2) {
+        __syncthreads();
+        if (thread < half) left[thread] += left[thread + half];
+    }
+    if (thread < COC_CONTRAST_RESULTS) results[thread] += left[thread];
+}
+static_assert(SMALL % COC_CONTRAST_RESULTS == 0 &&
+                  (COC_CONTRAST_RESULTS & (COC_CONTRAST_RESULTS - 1)) == 0,
+              "a thread of add_results must stay with one result");
+
+template <int THREADS>
+void launch_rows(cudaStream_t stream, const coc_contrast *c, int64_t first, int64_t rows, float *s,
+                 bool gradient, double *results)
+{
+    const auto kernel = rows_of_loss<THREADS>;
+    const coc_contrast contrast = *c;
+
+    COC_LAUNCH(kernel, dim3((unsigned)rows), dim3(THREADS), 0, stream, contrast, first, s, gradient,
+               results);
+}
+
+int64_t rows_at_a_time(const coc_contrast *c)
+{
+    int64_t rows = block_floats / c->columns;
+
+    if (rows < LEAST_ROWS) rows = LEAST_ROWS;
+    if (rows > MOST_ROWS) rows = MOST_ROWS;
+    return rows < c->rows ? rows : c->rows;
+}
+
+} // namespace
+
+void coc_cuda_contrast(coc_backend *b, const coc_contrast *c, real *da, real *dp, double *results)
+{
+    const cudaStream_t stream = coc_cuda_of(b)->stream;
+    const bool reduced = b->precision == COC_BF16;
+    const int64_t room = rows_at_a_time(c);
+    double *parts;
+    float *s;
+
+    if (room == 0) return;
+    parts = (double *)coc_cuda_scratch(b, (size_t)room * COC_CONTRAST_RESULTS * sizeof(double) +
+                                              (size_t)(room * c->columns) * sizeof(float));
+    if (parts == NULL) return;
+    s = (float *)(parts + room * COC_CONTRAST_RESULTS);
+    for (int64_t first = 0; first < c->rows; first += room) {
+        const int64_t rows = c->rows - first < room ? c->rows - first : room;
+        const float *a = c->a + first * c->d;
+
+        coc_cuda_product(b, false, true, rows, c->columns, c->d, a, c->p, 0, s, reduced);
+        if (c->columns < LARGE_FROM)
+            launch_rows<SMALL>(stream, c, first, rows, s, da != NULL, parts);
+        else
+            launch_rows<LARGE>(stream, c, first, rows, s, da != NULL, parts);
+        COC_LAUNCH(add_results, dim3(1), dim3(SMALL), 0, stream, rows, (const double *)parts,
+                   results);
+        if (da == NULL) continue;
+        coc_cuda_product(b, false, false, rows, c->d, c->columns, s, c->p, 0, da + first * c->d,
+                         reduced);
+        coc_cuda_product(b, true, false, c->columns, c->d, rows, s, a, 1, dp, reduced);
+    }
+    coc_cuda_launched(b, "contrast");
+}

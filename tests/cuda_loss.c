@@ -1,0 +1,347 @@
+/* The loss, the optimizer and random masks on the GPU against the reference; recorded calls, which
+ * give the same bits as called ones. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/on_device.h"
+#include "tests/test.h"
+
+static coc_backend *ref, *cuda;
+
+/* The same formula in double, or nearly. */
+static void check_same(const char *what, coc_twin t)
+{
+    coc_twin_check(what, t, 2e-7, 4e-7);
+}
+
+static void check_finished(void)
+{
+    CHECK(ref->ops->finish(ref) == COC_OK);
+    if (cuda->ops->finish(cuda) != COC_OK)
+        coc_test_fail(__FILE__, __LINE__, "%s", coc_error_text());
+}
+
+/* for (b = ref; b != NULL; b = next(b)): the reference, then the GPU, which is waited for. */
+static coc_backend *next(coc_backend *b)
+{
+    if (b == ref) return cuda;
+    check_finished();
+    return NULL;
+}
+
+static void *on(const coc_backend *b, coc_twin t)
+{
+    return b == ref ? t.ref : t.cuda;
+}
+
+/* ---- loss ---- */
+
+enum { TIES = 1, SETS = 2, TRACKS = 4, MASK = 8, GRADIENTS = 16, ALL_OPTIONS = 32 };
+
+typedef struct {
+    coc_twin a, p, label, row_set, column_set, row_track, column_track;
+} contrast_data;
+
+/* Whole numbers where ties are wanted: exact products, and many equal ones. */
+static contrast_data make_contrast(int64_t rows, int64_t columns, int d, uint32_t o)
+{
+    contrast_data c = {.a = coc_twin_numbers(rows * d, -1, 1),
+                       .p = coc_twin_numbers(columns * d, -1, 1)};
+    int64_t *label = malloc((size_t)rows * sizeof *label);
+    int32_t *set = malloc((size_t)(rows + columns) * sizeof *set);
+    uint64_t *track = malloc((size_t)(rows + columns) * sizeof *track);
+
+    for (int64_t i = 0; i < (rows + columns) * d && o & TIES; i++) {
+        float *value = i < rows * d ? (float *)c.a.ref + i : (float *)c.p.ref + (i - rows * d);
+
+        *value = roundf(*value);
+    }
+    c.a = coc_twin_copy(c.a.ref, rows * d, sizeof(float));
+    c.p = coc_twin_copy(c.p.ref, columns * d, sizeof(float));
+    for (int64_t i = 0; i < rows; i++)
+        label[i] = (i * 31 + 5) % columns;
+    for (int64_t i = 0; i < rows + columns; i++) {
+        set[i] = (int32_t)((i < rows ? i : i - rows) * 5 % 3);
+        track[i] = (uint64_t)1 << 40 | (uint64_t)((i < rows ? label[i] : i - rows) / 2 % 7);
+    }
+    c.label = coc_twin_copy(label, rows, sizeof *label);
+    if (o & SETS) {
+        c.row_set = coc_twin_copy(set, rows, sizeof *set);
+        c.column_set = coc_twin_copy(set + rows, columns, sizeof *set);
+    }
+    if (o & TRACKS) {
+        c.row_track = coc_twin_copy(track, rows, sizeof *track);
+        c.column_track = coc_twin_copy(track + rows, columns, sizeof *track);
+    }
+    free(label);
+    free(set);
+    free(track);
+    return c;
+}
+
+static void check_contrast(int64_t rows, int64_t columns, int d, uint32_t o)
+{
+    const contrast_data data = make_contrast(rows, columns, d, o);
+    const coc_twin da = coc_twin_numbers(rows * d, 0, 1),
+                   dp = coc_twin_numbers(columns * d, -0.01f, 0.01f);
+    const coc_twin results = coc_twin_doubles(COC_CONTRAST_RESULTS, 1, 2);
+    double got[COC_CONTRAST_RESULTS];
+    const bool half = cuda->precision == COC_BF16; /* products may be rounded to TF32 */
+
+    for (coc_backend *b = ref; b != NULL; b = next(b)) {
+        const coc_contrast c = {.rows = rows,
+                                .columns = columns,
+                                .d = d,
+                                .a = on(b, data.a),
+                                .p = on(b, data.p),
+                                .label = on(b, data.label),
+                                .row_set = on(b, data.row_set),
+                                .column_set = on(b, data.column_set),
+                                .row_track = on(b, data.row_track),
+                                .column_track = on(b, data.column_track),
+                                .mask_track = (o & MASK) != 0,
+                                .scale = 1.0 / (double)rows};
+
+        b->ops->contrast(b, &c, o & GRADIENTS ? on(b, da) : NULL, o & GRADIENTS ? on(b, dp) : NULL,
+                         on(b, results));
+    }
+    if (o & GRADIENTS) {
+        coc_twin_check("da", da, half ? 2e-3 : 5e-6, half ? 5e-3 : 2e-5);
+        coc_twin_check("dp", dp, half ? 2e-3 : 5e-6, half ? 5e-3 : 2e-5);
+    }
+    coc_test_get(cuda, results.cuda, COC_CONTRAST_RESULTS, sizeof *got, got);
+    for (int i = 0; i < COC_CONTRAST_RESULTS; i++) {
+        const double want = ((double *)results.ref)[i];
+        const bool counted = i != COC_CONTRAST_LOSS && (i != COC_CONTRAST_RIGHT || o & TIES);
+
+        if (i == COC_CONTRAST_RIGHT && half && !(o & TIES)) continue;
+        CHECK_NEAR(got[i], want, counted ? 1e-9 : (half ? 1e-3 : 2e-6) * fabs(want));
+    }
+    coc_twins_free();
+}
+
+/* Rows fewer and more than a block of the kernel's, columns that fill no vector; every combination
+ * of what may be left out; the first of equal logits is the best. */
+static void contrasts_equal_reference(void)
+{
+    for (uint32_t o = 0; o < ALL_OPTIONS; o++)
+        check_contrast(5 + o % 3, 9 + 7 * (o % 5), 8, o);
+    check_contrast(33, 700, 24, SETS | TRACKS | MASK | GRADIENTS);
+    check_contrast(3, 5000, 8, TIES | TRACKS | GRADIENTS);
+    check_contrast(4, 40001, 8, SETS | GRADIENTS);
+    check_contrast(1050, 3, 8, TRACKS | GRADIENTS);
+    check_contrast(1, 1, 8, GRADIENTS);
+}
+
+/* ---- optimizer, masks ---- */
+
+static coc_twin make_now(double rate, int64_t update, int64_t draw_step)
+{
+    const coc_now now = {
+        .learning_rate = rate, .update = update, .draw_step = draw_step, .clip_scale = 1};
+
+    return coc_twin_copy(&now, 1, sizeof now);
+}
+
+static void check_updates(int64_t n, double largest)
+{
+    const coc_adam adam = {0.9, 0.999, 1e-8, 0.01, 0.5};
+    const coc_twin grad = coc_twin_numbers(n, -1, 1), value = coc_twin_numbers(n, -1, 1);
+    const coc_twin m = coc_twin_numbers(n, -0.1f, 0.1f), v = coc_twin_numbers(n, 0, 0.1f),
+                   now = make_now(0.01, 3, 0);
+    const coc_now *want = now.ref;
+    coc_now got;
+
+    for (coc_backend *b = ref; b != NULL; b = next(b)) {
+        b->ops->clip_gradient(b, n, on(b, grad), largest, on(b, now));
+        b->ops->adam(b, n, &adam, on(b, now), on(b, grad), on(b, value), on(b, m), on(b, v));
+    }
+    coc_test_get(cuda, now.cuda, 1, sizeof got, &got);
+    CHECK_NEAR(got.norm, want->norm, 1e-12 * want->norm);
+    CHECK_NEAR(got.clip_scale, want->clip_scale, 1e-12);
+    CHECK(got.learning_rate == 0.01 && got.update == 3);
+    check_same("m", m);
+    check_same("v", v);
+    check_same("value", value);
+    coc_twins_free();
+}
+
+/* Norm, clipping and Adam; lengths that fill no vector. */
+static void updates_equal_reference(void)
+{
+    check_updates(1, 0);
+    check_updates(1003, 1);
+    check_updates(300001, 0);
+    check_updates(4096, 1e9);
+}
+
+/* After a gradient that is not finite no weight changes. */
+static void nothing_after_divergence(void)
+{
+    const coc_adam adam = {.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .rate = 1};
+    const float bad[3] = {1, NAN, 2};
+    const coc_twin grad = coc_twin_copy(bad, 3, sizeof *bad), value = coc_twin_numbers(3, -1, 1);
+    const coc_twin m = coc_twin_numbers(3, 0, 1), v = coc_twin_numbers(3, 0, 1),
+                   now = make_now(0.1, 1, 0);
+
+    cuda->ops->clip_gradient(cuda, 3, grad.cuda, 1, now.cuda);
+    cuda->ops->adam(cuda, 3, &adam, now.cuda, grad.cuda, value.cuda, m.cuda, v.cuda);
+    check_finished();
+    coc_twin_check("value", value, 0, 0);
+    coc_twin_check("m", m, 0, 0);
+    coc_twin_check("v", v, 0, 0);
+    coc_twins_free();
+}
+
+/* Masks are those of base/rng.h, bit for bit, for any key. */
+static void masks_equal_reference(void)
+{
+    enum { ROWS = 19 };
+    static const int64_t counts[] = {1, 2, 7, 64, 333};
+    const coc_rng_key key = {.seed = 0x123456789abcdefu, .draw = COC_DRAW_DEPTH, .layer = 517};
+    uint32_t pair[ROWS];
+    uint8_t view[ROWS];
+
+    for (int i = 0; i < ROWS; i++) {
+        pair[i] = (uint32_t)i * 0x9e3779b9u;
+        view[i] = (uint8_t)(i % 2);
+    }
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        const coc_twin pairs = coc_twin_copy(pair, ROWS, sizeof *pair),
+                       now = make_now(0, 1, 0xfedcba98765);
+        const coc_twin views = coc_twin_copy(view, ROWS, sizeof *view);
+        const coc_twin out = coc_twin_numbers(ROWS * counts[i], 0, 1);
+
+        for (coc_backend *b = ref; b != NULL; b = next(b))
+            b->ops->draw_keep(b, &key, on(b, now), on(b, pairs), on(b, views), ROWS, counts[i],
+                              0.05 + 0.2 * (double)i, on(b, out));
+        coc_twin_check("mask", out, 0, 0);
+        coc_twins_free();
+    }
+}
+
+/* ---- recorded, and again ---- */
+
+enum { CLIPS = 70, WIDE = 48, NARROW = 6, COLUMNS = 37 };
+
+typedef struct {
+    coc_twin x, dx, dpooled, w, dw, narrow, dnarrow, dbias, results, now, label, moments;
+} step_data;
+
+/* Operations that take working memory, one after another. */
+static void run_step(const step_data *s)
+{
+    const coc_adam adam = {0.9, 0.999, 1e-8, 0, 1};
+    const coc_contrast c = {.rows = CLIPS,
+                            .columns = COLUMNS,
+                            .d = WIDE,
+                            .a = s->x.cuda,
+                            .p = s->w.cuda,
+                            .label = s->label.cuda,
+                            .scale = 0.1};
+    float *moments = s->moments.cuda;
+
+    cuda->ops->contrast(cuda, &c, s->dx.cuda, s->dw.cuda, s->results.cuda);
+    cuda->ops->linear_backward(cuda, CLIPS, WIDE, NARROW, s->x.cuda, s->w.cuda, s->narrow.cuda,
+                               NULL, s->dw.cuda, s->dbias.cuda);
+    cuda->ops->squeeze_backward(cuda, CLIPS, WIDE, NARROW, s->x.cuda, s->narrow.cuda, s->dx.cuda,
+                                s->dx.cuda, s->w.cuda, s->w.cuda, 1, s->dpooled.cuda, s->dw.cuda,
+                                s->dbias.cuda, s->dw.cuda, s->dnarrow.cuda);
+    cuda->ops->clip_gradient(cuda, COLUMNS * WIDE, s->dw.cuda, 0.5, s->now.cuda);
+    cuda->ops->adam(cuda, COLUMNS * WIDE, &adam, s->now.cuda, s->dw.cuda, s->w.cuda, moments,
+                    moments + COLUMNS * WIDE);
+}
+
+static step_data make_step(void)
+{
+    int64_t label[CLIPS];
+    step_data s;
+
+    for (int i = 0; i < CLIPS; i++)
+        label[i] = i % COLUMNS;
+    coc_twins_begin(cuda, 77);
+    s.x = coc_twin_numbers(CLIPS * WIDE, -1, 1);
+    s.dx = coc_twin_numbers(CLIPS * WIDE, -1, 1);
+    s.dpooled = coc_twin_numbers(CLIPS * WIDE, 0, 1);
+    s.w = coc_twin_numbers(COLUMNS * WIDE, -1, 1);
+    s.dw = coc_twin_numbers(COLUMNS * WIDE, -1, 1);
+    s.narrow = coc_twin_numbers(CLIPS * NARROW, -1, 1);
+    s.dnarrow = coc_twin_numbers(CLIPS * NARROW, -1, 1);
+    s.dbias = coc_twin_numbers(WIDE, -1, 1);
+    s.results = coc_twin_doubles(COC_CONTRAST_RESULTS, 0, 1);
+    s.now = make_now(0.01, 1, 0);
+    s.label = coc_twin_copy(label, CLIPS, sizeof *label);
+    s.moments = coc_twin_numbers(2 * COLUMNS * WIDE, 0, 0.1f);
+    return s;
+}
+
+/* Two steps, called or recorded once and launched twice, give the same bits. */
+static void recorded_calls_give_the_same_bits(void)
+{
+    const step_data called = make_step(), recorded = make_step();
+    float want[COLUMNS * WIDE], got[COLUMNS * WIDE];
+    coc_graph *graph = NULL;
+
+    run_step(&called);
+    run_step(&called);
+    check_finished();
+    REQUIRE_OK(cuda->device->record(cuda->device, NULL));
+    run_step(&recorded);
+    REQUIRE_OK(cuda->device->recorded(cuda->device, NULL, &graph));
+    REQUIRE_OK(cuda->device->launch(cuda->device, graph, NULL));
+    REQUIRE_OK(cuda->device->launch(cuda->device, graph, NULL));
+    check_finished();
+    coc_test_get(cuda, called.w.cuda, COLUMNS * WIDE, sizeof *want, want);
+    coc_test_get(cuda, recorded.w.cuda, COLUMNS * WIDE, sizeof *got, got);
+    CHECK(memcmp(got, want, sizeof got) == 0);
+    coc_test_get(cuda, called.dpooled.cuda, COLUMNS * WIDE, sizeof *want, want);
+    coc_test_get(cuda, recorded.dpooled.cuda, COLUMNS * WIDE, sizeof *got, got);
+    CHECK(memcmp(got, want, sizeof got) == 0);
+    cuda->device->graph_destroy(cuda->device, graph);
+    coc_twins_free();
+}
+
+/* A recorded operation that needs memory which is not there fails with that text, and leaves the
+ * recording and the backend of use. */
+static void recording_takes_no_memory(void)
+{
+    enum { N = 1 << 14, D = 1 << 12 }; /* half a gigabyte */
+    const step_data s = make_step();
+    coc_graph *graph = NULL;
+
+    REQUIRE_OK(cuda->device->record(cuda->device, NULL));
+    cuda->ops->layer_norm_tanh_backward(cuda, N, D, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+                                        NULL);
+    cuda->ops->multiply(cuda, WIDE, 2, s.w.cuda, NULL, s.w.cuda);
+    REQUIRE_OK(cuda->device->recorded(cuda->device, NULL, &graph));
+    CHECK(cuda->ops->finish(cuda) == COC_ERR_DEVICE);
+    CHECK(strstr(coc_error_text(), "working memory") != NULL);
+    REQUIRE_OK(cuda->device->launch(cuda->device, graph, NULL));
+    cuda->device->graph_destroy(cuda->device, graph);
+    ref->ops->multiply(ref, WIDE, 2, s.w.ref, NULL, s.w.ref);
+    check_finished();
+    check_same("w", s.w);
+    coc_twins_free();
+}
+
+int main(void)
+{
+    ref = coc_test_backend("ref", COC_FP32);
+    for (int p = 0; p < 2; p++) {
+        cuda = coc_test_backend("cuda", p == 0 ? COC_FP32 : COC_BF16);
+        if (cuda == NULL) return COC_TEST_SKIPPED;
+        fprintf(stderr, "%s\n", coc_precision_name(cuda->precision));
+        coc_twins_begin(cuda, 1);
+        RUN(contrasts_equal_reference);
+        RUN(updates_equal_reference);
+        RUN(nothing_after_divergence);
+        RUN(masks_equal_reference);
+        RUN(recorded_calls_give_the_same_bits);
+        RUN(recording_takes_no_memory);
+        coc_backend_destroy(&cuda);
+    }
+    coc_backend_destroy(&ref);
+    return coc_test_result();
+}

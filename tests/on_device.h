@@ -1,0 +1,42 @@
+/* tests/on_device.h - arrays of a test on the device of a backend. A failure fails the test. */
+#ifndef COC_TESTS_ON_DEVICE_H
+#define COC_TESTS_ON_DEVICE_H
+
+#include "model/ops.h"
+
+/* A backend of that name and precision, or NULL when this machine has no device for it, or it is
+ * not built in: said on standard error. */
+coc_backend *coc_test_backend(const char *name, coc_precision precision);
+
+/* A copy on the device; host NULL: NULL. Freed with coc_test_release. */
+void *coc_test_put(const coc_backend *b, const void *host, int64_t count, size_t size);
+/* The same as the backend stores activations. */
+stored *coc_test_put_stored(const coc_backend *b, const float *host, int64_t count);
+/* Back to the host, after all work. */
+void coc_test_get(coc_backend *b, const void *from, int64_t count, size_t size, void *host);
+void coc_test_get_stored(coc_backend *b, const stored *from, int64_t count, float *host);
+void coc_test_release(const coc_backend *b, void *memory);
+
+/* Values as the backend would keep them. */
+void coc_test_round(const coc_backend *b, float *values, int64_t count);
+
+/* The same numbers twice: for the reference, on the host, and for a backend, on its device. */
+typedef enum { COC_TWIN_FLOATS, COC_TWIN_DOUBLES, COC_TWIN_OTHERS } coc_twin_kind;
+typedef struct {
+    void *ref, *cuda;
+    int64_t count;
+    coc_twin_kind kind;
+} coc_twin;
+
+/* Twins from now on are of b's device; random numbers follow from the seed. */
+void coc_twins_begin(coc_backend *b, uint32_t seed);
+coc_twin coc_twin_numbers(int64_t count, float low, float high);
+coc_twin coc_twin_doubles(int64_t count, double low, double high);
+coc_twin coc_twin_copy(const void *from, int64_t count, size_t size);
+/* The device's may differ from the host's by `error` of the norm, and nowhere by more than `worst`
+ * of the largest. */
+void coc_twin_check(const char *what, coc_twin t, double error, double worst);
+/* All that were made. */
+void coc_twins_free(void);
+
+#endif
