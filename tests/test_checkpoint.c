@@ -30,9 +30,15 @@ static coc_params *make_params(uint32_t seed)
         coc_test_fail(__FILE__, __LINE__, "%s", coc_error_text());
         exit(1);
     }
-    coc_test_random(p->value, p->weights, seed);
-    coc_test_random(p->m, p->weights, seed + 1);
-    coc_test_random(p->v, p->weights, seed + 2);
+    for (int i = 0; i < p->tensors; i++) { /* gaps between tensors are 0, as always */
+        const coc_tensor *t = &p->tensor[i];
+        const uint32_t own = seed + 10 * (uint32_t)i;
+
+        if (t->kind != COC_TENSOR_WEIGHT) continue;
+        coc_test_random(p->value + t->offset, t->count, own);
+        coc_test_random(p->m + t->offset, t->count, own + 1);
+        coc_test_random(p->v + t->offset, t->count, own + 2);
+    }
     coc_test_random(p->running, p->runnings, seed + 3);
     p->value[1] = -0.0f; /* the bits count, not the values */
     p->value[2] = 1e-42f;

@@ -8,7 +8,7 @@
 static coc_network network_of(double width, int frames)
 {
     const coc_profile *profile;
-    coc_network network;
+    coc_network network = {0};
 
     if (coc_profile_find("cocola-hps", 0, &profile) != COC_OK ||
         coc_network_build(profile, width, width, 64, frames, &network) != COC_OK)

@@ -164,6 +164,13 @@ static coc_status end_step(coc_trainer *t, coc_step_result *r)
     return COC_OK;
 }
 
+/* For the device, which may wait for other ranks: under the watchdog. */
+static coc_status wait_step(coc_trainer *t)
+{
+    COC_TRY(coc_comm_wait_device(t->comm, t->backend->device, NULL));
+    return t->backend->ops->finish(t->backend);
+}
+
 coc_status coc_train_gradient(coc_trainer *t, const coc_batch *batch, coc_step_result *r)
 {
     double begin;
@@ -171,7 +178,7 @@ coc_status coc_train_gradient(coc_trainer *t, const coc_batch *batch, coc_step_r
     COC_TRY(begin_step(t, batch));
     COC_TRY(compute_gradient(t, batch, r));
     begin = coc_clock_seconds();
-    COC_TRY(t->backend->ops->finish(t->backend));
+    COC_TRY(wait_step(t));
     r->encoder += coc_clock_seconds() - begin;
     r->loss = coc_similarity_result(t->similarity);
     return COC_OK;
@@ -182,7 +189,7 @@ coc_status coc_train_update(coc_trainer *t, coc_step_result *r)
     const double begin = coc_clock_seconds();
 
     COC_TRY(update_weights(t));
-    COC_TRY(t->backend->ops->finish(t->backend));
+    COC_TRY(wait_step(t));
     r->optimizer = coc_clock_seconds() - begin;
     return end_step(t, r);
 }
@@ -209,7 +216,7 @@ static coc_status replay_step(coc_trainer *t, const coc_batch *batch, coc_step_r
         coc_similarity_again(t->similarity);
         t->params->batches++;
     }
-    COC_TRY(t->backend->ops->finish(t->backend));
+    COC_TRY(wait_step(t));
     r->encoder = coc_clock_seconds() - begin; /* parts cannot be told apart */
     r->loss = coc_similarity_result(t->similarity);
     return end_step(t, r);
@@ -272,7 +279,7 @@ coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)
                      coc_encoder_update_running(t->encoder, t->params, t->groups, t->comm,
                                                 1.0 / (double)(i + 1)),
                      done);
-        COC_TRY_GOTO(status, t->backend->ops->finish(t->backend), done); /* b is used again */
+        COC_TRY_GOTO(status, wait_step(t), done); /* b is used again */
     }
 
 done:

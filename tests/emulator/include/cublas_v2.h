@@ -3,7 +3,7 @@
 #ifndef COC_EMULATED_CUBLAS_V2_H
 #define COC_EMULATED_CUBLAS_V2_H
 
-#include "cuda_runtime_api.h"
+#include <cuda_runtime_api.h>
 
 #define CUBLAS_VER_MAJOR 13
 #define CUBLAS_VER_MINOR 0

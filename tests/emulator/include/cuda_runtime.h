@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 
-#include "cuda_runtime_api.h"
+#include <cuda_runtime_api.h>
 
 /* Static shared memory is the process's: blocks run one after another, under a lock. */
 #define __global__
@@ -19,9 +19,9 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 
-#include "coc_emulated_threads.h"
+#include <coc_emulated_threads.h>
 
-#include "coc_emulated_math.h"
+#include <coc_emulated_math.h>
 
 #define COC_MAKE(one, type)                                                                        \
     inline one##2 make_##one##2(type x, type y)                                                    \

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-#include "vector_types.h"
+#include <vector_types.h>
 
 #define CUDART_VERSION 13000
 
