@@ -74,22 +74,23 @@ inline tiling tile_map(int h, int w, int channels, int positions, int most_rows,
     return t;
 }
 
+/* Blocks of a kernel, about. A device has places for 264 to 450 of them at a time. Forward: several
+ * times that many. Gradients of weights: each leaves a row to be added up. */
+enum { BLOCKS_FORWARD = 4096, BLOCKS_BACKWARD = 1024 };
+
 /* Clips for blocks of at most `positions`, whose share of shared memory a clip is clip_bytes, and
- * blocks for n clips. A few thousand blocks fill the largest device many times over; more would
- * only load weights more often and leave more partial sums. */
-inline void share_clips(tiling *t, int64_t n, int positions, size_t clip_bytes)
+ * about `blocks` blocks for n clips. */
+inline void share_clips(tiling *t, int64_t n, int positions, size_t clip_bytes, int blocks)
 {
-    enum { BLOCKS = 4096, SHARED = 64 << 10 };
-    const int64_t parts = (int64_t)t->channel_blocks * t->tiles;
-    int64_t splits = BLOCKS / parts;
+    enum { SHARED = 64 << 10 };
+    const int64_t splits = blocks / ((int64_t)t->channel_blocks * t->tiles);
 
     while (t->clips < WARPS && t->clips < n && 2 * t->clips * t->rows * t->cols <= positions &&
            2 * (size_t)t->clips * clip_bytes <= SHARED)
         t->clips *= 2;
     t->n = n;
     t->groups = (int)divide_up(n, t->clips);
-    if (splits > t->groups) splits = t->groups;
-    t->splits = splits > 1 ? (int)splits : 1;
+    t->splits = splits < 1 ? 1 : splits < t->groups ? (int)splits : t->groups;
 }
 
 inline dim3 grid_of(const tiling &t)

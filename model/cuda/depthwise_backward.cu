@@ -321,7 +321,7 @@ template <typename T, int K, int S, int ODD, int H, int W> void launch(const bac
     double *partial;
     size_t shared;
 
-    share_clips(&t, call.n, POSITIONS, clip_bytes);
+    share_clips(&t, call.n, POSITIONS, clip_bytes, BLOCKS_BACKWARD);
     shared = t.clips * clip_bytes > dw_bytes ? t.clips * clip_bytes : dw_bytes;
     shared += (size_t)(K * K + 2 * t.clips * t.slots) * LANES * sizeof(float);
     if (call.sums != NULL) room = coc_cuda_sums_room(call.n, t.tiles, c.in_c);

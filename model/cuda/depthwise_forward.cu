@@ -197,7 +197,7 @@ template <typename T, int K, int S, int H, int W> void launch(const forward_call
     double *partial = NULL;
     size_t shared;
 
-    share_clips(&t, call.n, POSITIONS, clip_bytes);
+    share_clips(&t, call.n, POSITIONS, clip_bytes, BLOCKS_FORWARD);
     shared = (size_t)(K * K + 2 * t.clips * t.slots) * LANES * sizeof(float) + t.clips * clip_bytes;
     if (call.sums != NULL) {
         const int64_t room = coc_cuda_sums_room(call.n, t.tiles, c.out_c);

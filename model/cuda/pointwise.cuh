@@ -28,6 +28,35 @@ template <typename T> struct rows_product {
 enum { SPILL_STRIDE = 64 + 4 };
 enum { SPILL_BYTES = TILE_ROWS * SPILL_STRIDE * 4 };
 
+/* Eight values as they lie in memory: half the registers of floats for bf16. */
+template <typename T> struct raw8 {
+    typedef vec8 type;
+};
+template <> struct raw8<bf16> {
+    typedef uint4 type;
+};
+
+__device__ __forceinline__ vec8 load_raw(const float *p)
+{
+    return load8(p);
+}
+__device__ __forceinline__ uint4 load_raw(const bf16 *p)
+{
+    return *reinterpret_cast<const uint4 *>(p);
+}
+
+__device__ __forceinline__ vec8 widen(const vec8 &x)
+{
+    return x;
+}
+__device__ __forceinline__ vec8 widen(const uint4 &w)
+{
+    return {{__uint_as_float(w.x << 16), __uint_as_float(w.x & 0xffff0000u),
+             __uint_as_float(w.y << 16), __uint_as_float(w.y & 0xffff0000u),
+             __uint_as_float(w.z << 16), __uint_as_float(w.z & 0xffff0000u),
+             __uint_as_float(w.w << 16), __uint_as_float(w.w & 0xffff0000u)}};
+}
+
 /* Raw values on their way into shared memory. */
 template <typename T, int DEPTH> struct row_loader {
     enum {
@@ -35,7 +64,7 @@ template <typename T, int DEPTH> struct row_loader {
         PASS = TILE_THREADS / VECTORS, /* rows at a time */
         PASSES = TILE_ROWS / PASS,
     };
-    vec8 x[PASSES];
+    typename raw8<T>::type x[PASSES];
 
     __device__ __forceinline__ void load(const rows_product<T> &p, const row_tile &t, int k)
     {
@@ -44,45 +73,44 @@ template <typename T, int DEPTH> struct row_loader {
 #pragma unroll
         for (int i = 0; i < PASSES; i++) {
             const int row = (int)threadIdx.x / VECTORS + PASS * i;
-            const vec8 zero = {{0, 0, 0, 0, 0, 0, 0, 0}};
 
-            x[i] = row < t.rows && channel < p.depth
-                       ? load8(p.a + (t.first + row) * p.depth + channel)
-                       : zero;
+            x[i] = {};
+            if (row < t.rows && channel < p.depth)
+                x[i] = load_raw(p.a + (t.first + row) * p.depth + channel);
         }
     }
 
-    /* Norm, SiLU and gate; rows and channels beyond the ends stay 0. */
-    __device__ __forceinline__ void transform(const rows_product<T> &p, const row_tile &t, int k)
+    /* Through norm, SiLU and gate; rows and channels beyond the ends stay 0. */
+    template <typename ENGINE>
+    __device__ __forceinline__ void put(const rows_product<T> &p, const row_tile &t, int k,
+                                        void *memory, int buffer) const
     {
-        const int channel = k + (int)threadIdx.x % VECTORS * 8;
+        const int at = (int)threadIdx.x % VECTORS * 8, channel = k + at;
+        const bool formed = p.norm.scale != NULL || p.gate != NULL;
         int64_t loaded = -1;
         affine8 affine;
         vec8 gate;
 
-        if (p.norm.scale == NULL && p.gate == NULL) return;
 #pragma unroll
         for (int i = 0; i < PASSES; i++) {
             const int row = (int)threadIdx.x / VECTORS + PASS * i;
-            const int64_t clip = (t.first + row) / p.tiles.positions;
+            const int64_t clip = formed ? (t.first + row) / p.tiles.positions : 0;
+            vec8 z;
 
-            if (row >= t.rows || channel >= p.depth) continue;
+            if (!formed || row >= t.rows || channel >= p.depth) {
+                ENGINE::put_a(memory, buffer, row, at, x[i]);
+                continue;
+            }
             if (clip != loaded) {
                 if (p.norm.scale != NULL) affine = load_affine(p.norm, clip, p.depth, channel);
                 if (p.gate != NULL) gate = load8(p.gate + clip * p.depth + channel);
                 loaded = clip;
             }
-            if (p.norm.scale != NULL) x[i] = activated<T>(x[i], affine, p.norm.silu);
-            if (p.gate != NULL) x[i] = times(x[i], gate);
+            z = widen(x[i]);
+            if (p.norm.scale != NULL) z = activated<T>(z, affine, p.norm.silu);
+            if (p.gate != NULL) z = times(z, gate);
+            ENGINE::put_a(memory, buffer, row, at, z);
         }
-    }
-
-    template <typename ENGINE> __device__ __forceinline__ void put(void *memory, int buffer) const
-    {
-#pragma unroll
-        for (int i = 0; i < PASSES; i++)
-            ENGINE::put_a(memory, buffer, (int)threadIdx.x / VECTORS + PASS * i,
-                          (int)threadIdx.x % VECTORS * 8, x[i]);
     }
 };
 
@@ -117,8 +145,7 @@ __device__ __forceinline__ void multiply_rows(const rows_product<T> &p, const ro
 
     e.clear();
     loader.load(p, t, 0);
-    loader.transform(p, t, 0);
-    loader.template put<ENGINE>(memory, 0);
+    loader.template put<ENGINE>(p, t, 0, memory, 0);
     load_weights<ENGINE, COLUMNS, ORDER>(p.w, p.depth, p.columns, first, 0, memory, 0);
     for (int k = ENGINE::DEPTH; k < p.depth + ENGINE::DEPTH; k += ENGINE::DEPTH) {
         const bool more = k < p.depth;
@@ -128,8 +155,7 @@ __device__ __forceinline__ void multiply_rows(const rows_product<T> &p, const ro
         e.multiply(memory, buffer);
         buffer = 1 - buffer;
         if (!more) break;
-        loader.transform(p, t, k);
-        loader.template put<ENGINE>(memory, buffer);
+        loader.template put<ENGINE>(p, t, k, memory, buffer);
         load_weights<ENGINE, COLUMNS, ORDER>(p.w, p.depth, p.columns, first, k, memory, buffer);
     }
     __syncthreads();

@@ -199,11 +199,9 @@ template <typename T> struct input_reader {
     affine8 affine;
     vec8 gate;
 
-    __device__ __forceinline__ vec8 read(const weight_product<T> &p, int64_t row, int channel)
+    __device__ __forceinline__ vec8 read(const weight_product<T> &p, int64_t row, int channel,
+                                         vec8 z)
     {
-        vec8 z = load8(p.x + row * p.in + channel);
-
-        if (p.norm.scale == NULL && p.gate == NULL) return z;
         const int64_t clip = row / p.positions;
 
         if (clip != loaded) {
@@ -216,7 +214,17 @@ template <typename T> struct input_reader {
     }
 };
 
-/* grid: input tiles, output tiles, splits of the rows. */
+__device__ __forceinline__ void store_raw(float *p, const vec8 &x)
+{
+    store8(p, x);
+}
+__device__ __forceinline__ void store_raw(bf16 *p, const uint4 &x)
+{
+    *reinterpret_cast<uint4 *>(p) = x;
+}
+
+/* grid: input tiles, output tiles, splits of the rows. The next rows are on their way to registers
+ * while those in shared memory are multiplied. */
 template <typename T>
 __global__ void __launch_bounds__(TILE_THREADS, 2) weight_gradient(weight_product<T> p)
 {
@@ -224,21 +232,34 @@ __global__ void __launch_bounds__(TILE_THREADS, 2) weight_gradient(weight_produc
     const int64_t begin = blockIdx.z * p.per_split, end = min(begin + p.per_split, p.rows);
     const int row = (int)threadIdx.x / (SIDE / 8), vector = (int)threadIdx.x % (SIDE / 8) * 8;
     const int o = (int)blockIdx.y * SIDE + vector, i = (int)blockIdx.x * SIDE + vector;
+    const bool formed = p.norm.scale != NULL || p.gate != NULL;
     const vec8 zero = {{0, 0, 0, 0, 0, 0, 0, 0}};
+    const typename raw8<T>::type none = {};
     input_reader<T> reader = {-1, {zero, zero}, zero};
+    typename raw8<T>::type dy = none, x = none;
     outer<T> e;
     int buffer = 0;
 
     e.clear();
-    for (int64_t at = begin; at < end; at += DEPTH, buffer = 1 - buffer) {
-        const bool inside = at + row < end;
+    for (int64_t at = begin - DEPTH; at < end; at += DEPTH) {
+        const int64_t now = at + row, next = now + DEPTH;
 
-        store8(&tile[buffer][0][row * STRIDE + vector],
-               inside && o < p.out ? load8(p.dy + (at + row) * p.out + o) : zero);
-        store8(&tile[buffer][1][row * STRIDE + vector],
-               inside && i < p.in ? reader.read(p, at + row, i) : zero);
-        __syncthreads(); /* one is enough: the other buffer was read before the last one */
+        if (at >= begin) {
+            T *to = &tile[buffer][0][row * STRIDE + vector];
+
+            store_raw(to, dy);
+            to += DEPTH * STRIDE;
+            if (formed && now < end && i < p.in)
+                store8(to, reader.read(p, now, i, widen(x)));
+            else
+                store_raw(to, x);
+            __syncthreads(); /* one is enough: the other buffer was read before the last one */
+        }
+        dy = next < end && o < p.out ? load_raw(p.dy + next * p.out + o) : none;
+        x = next < end && i < p.in ? load_raw(p.x + next * p.in + i) : none;
+        if (at < begin) continue;
         e.multiply(tile[buffer][0], tile[buffer][1]);
+        buffer = 1 - buffer;
     }
     e.each([&](int r, int c, float value) {
         const int64_t output = (int64_t)blockIdx.y * SIDE + r, input = blockIdx.x * SIDE + c;

@@ -23,8 +23,6 @@ using namespace coc;
 namespace
 {
 
-enum { SPLITS_OF_ALL = 2048, FILLING = 320 };
-
 /* BM rows; WM warps along O, the others along I; a warp has MT x NT tiles of 16 x 8 of dW. */
 template <int BM, int WM, int MT, int NT> struct joint_block {
     enum { WN = CLIP_WARPS / WM };
@@ -355,18 +353,11 @@ const joint_choice *choose(int in, int out)
     return NULL;
 }
 
-/* Splits of the rows: many more blocks than run at a time, so that the last round of them costs
- * little; but what a block leaves behind (and is read again) at most a tenth or so of what it
- * reads and writes, as long as the device stays full. */
-int count_splits(const joint_product &p)
+/* What a block leaves behind, and is read again, should be at most a tenth or so of what it reads
+ * and writes. */
+int64_t wanted_splits(const joint_product &p)
 {
-    const int64_t units = p.cut.units(), rows = p.cut.clips * p.cut.positions;
-    const int64_t least_rows = 20 * (int64_t)p.in * p.out / (p.in + p.out);
-    int64_t splits = rows / least_rows, filling = divide_up(FILLING, p.chunks);
-
-    if (splits < filling) splits = filling;
-    if (splits > SPLITS_OF_ALL / p.chunks) splits = divide_up(SPLITS_OF_ALL, p.chunks);
-    return (int)(splits < units ? splits : units);
+    return p.cut.clips * p.cut.positions / (20 * (int64_t)p.in * p.out / (p.in + p.out));
 }
 
 } // namespace
@@ -394,7 +385,7 @@ bool coc::pointwise_backward_jointly(coc_backend *b, const coc_conv *s, int64_t 
     p.cut = cut_clips(n, s->out_h * s->out_w, choice->tile_rows);
     p.chunks = (int)divide_up(p.in, choice->chunk);
     p.chunk = (int)divide_up(p.in / 8, p.chunks) * 8;
-    p.splits = count_splits(p);
+    p.splits = count_splits(p.cut, wanted_splits(p), p.chunks);
     p.dgate = dgate;
     if (lay_out(p, choice->tile_rows).bytes > MOST_SHARED) return false;
     gates = dgate != NULL ? (size_t)(n * p.cut.strips * s->in_c) : 0;

@@ -19,7 +19,8 @@ using namespace coc;
 namespace
 {
 
-enum { BLOCKS_OF_ALL = 2048 };
+/* Tiles of a block, for which its weights are worth loading. */
+enum { ENOUGH_TILES = 16 };
 
 struct resident_product {
     const bf16 *x; /* [rows][in] */
@@ -294,7 +295,6 @@ bool coc::pointwise_forward_resident(coc_backend *b, const coc_conv *s, int64_t 
     const int positions = s->out_h * s->out_w;
     resident_product p = {};
     const resident_choice *choice;
-    int64_t splits;
 
     p.x = (const bf16 *)x;
     p.norm = view_of(norm);
@@ -309,8 +309,7 @@ bool coc::pointwise_forward_resident(coc_backend *b, const coc_conv *s, int64_t 
     p.cut = cut_clips(n, positions, choice->tile_rows);
     p.chunks = (int)divide_up(p.out, choice->columns);
     p.chunk = (int)divide_up(p.out / 8, p.chunks) * 8;
-    splits = divide_up(BLOCKS_OF_ALL, p.chunks);
-    p.splits = (int)(splits < p.cut.units() ? splits : p.cut.units());
+    p.splits = count_splits(p.cut, p.cut.units() * p.cut.tiles / ENOUGH_TILES, p.chunks);
     if (sums != NULL) {
         const int64_t room = coc_cuda_sums_room(n, p.cut.strips, p.out);
 

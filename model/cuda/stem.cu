@@ -1,216 +1,363 @@
-/* model/cuda/stem.cu - the first convolution: planar features of one or two channels to NHWC, and
- * the gradient of its weights. It has no input gradient: features are given. */
-#include "model/cuda/read.cuh"
+/* model/cuda/stem.cu - the first convolution, 3 x 3 with stride 2: planar features of one or two
+ * channels to NHWC, and the gradient of its weights. It has no input gradient: features are given.
+ *
+ * A block has 8 x 32 outputs of 32 channels: 17 x 65 features a channel lie in shared memory, 9 KB
+ * for two, read from global memory once but for a row and a column. A lane has one output channel
+ * and patches of 4 x 4 outputs; the lanes of a warp read the same features, four at a time. So 18
+ * multiply-adds an output go with 3.4 reads of shared memory, and the bytes of y (forward) or of
+ * the two tensors behind its gradient (backward) decide. */
+#include "model/cuda/depthwise.cuh"
 
-using namespace coc;
-
+namespace coc
+{
 namespace
 {
 
-enum { THREADS = 256, PART = 256, CHUNK = 64, SLICE = 64, MOST_TAPS = 2 * 9 };
-enum {
-    SPLITS = 512
-}; /* of the gradient: blocks that add up chunks in turn; four a multiprocessor */
+enum { KERNEL = 3, TAPS = KERNEL * KERNEL, STRIDE = 2 };
+enum { PATCH = 4, SEEN = (PATCH - 1) * STRIDE + KERNEL }; /* outputs, and inputs that they see */
+enum { POSITIONS = 256, MOST_ROWS = 8 };
 
-/* Sums of float tensors are kept in double, of bf16 tensors in float over a block's positions. */
-template <typename T> struct accumulator {
-    typedef double type;
-};
-template <> struct accumulator<bf16> {
-    typedef float type;
+/* The shape, and what shared memory holds of a clip: channels x rows x pitch features. */
+struct stem_shape {
+    int in_h, in_w, in_c, out_h, out_w, out_c, pad;
+    int rows, pitch;
+    divider by_rows, by_pitch;
 };
 
-template <typename T> __device__ __forceinline__ float rounded(float x);
-template <> __device__ __forceinline__ float rounded<float>(float x)
+/* tile [clips][in_c][rows][pitch] = keep * x from input (row, col) on; 0 outside the image. */
+__device__ __forceinline__ void fill_tile(const stem_shape &s, const tiling &t, int group, int row,
+                                          int col, const float *x, const float *keep, float *tile)
 {
-    return x;
-}
-template <> __device__ __forceinline__ float rounded<bf16>(float x)
-{
-    return __bfloat162float(__float2bfloat16(x));
-}
+    enum { BATCH = 4 }; /* loads on their way per thread */
+    const int values = t.clips * s.in_c * s.rows * s.pitch;
+    const int64_t first_plane = (int64_t)group * t.clips * s.in_c;
 
-/* What the convolution reads at a tap (channel and place in the kernel) of an output position. */
-__device__ __forceinline__ float read_tap(const coc_conv &s, const float *x, const float *keep,
-                                          int64_t clip, int position, int tap)
-{
-    const int area = s.kernel * s.kernel, channel = tap / area, place = tap % area;
-    const int h = position / s.out_w * s.stride + place / s.kernel - s.pad;
-    const int w = position % s.out_w * s.stride + place % s.kernel - s.pad;
-    const int64_t plane = clip * s.in_c + channel;
-
-    if (h < 0 || h >= s.in_h || w < 0 || w >= s.in_w) return 0;
-    return x[(plane * s.in_h + h) * s.in_w + w] * (keep != NULL ? keep[plane] : 1.0f);
-}
-
-/* The threads that have a position's channels are neighbours, so that an output row is written
- * whole; a block has PART positions of one clip. Shared memory: weights [tap][O], then what
- * threads have added up [place][O], for each of two sums in turn. */
-template <typename T>
-__global__ void __launch_bounds__(THREADS)
-    forward(coc_conv s, const float *x, const float *keep, const float *w, T *y, double *partial)
-{
-    typedef typename accumulator<T>::type sum_type;
-    COC_SHARED(double, memory);
-    float *weights = (float *)memory;
-    const int taps = s.in_c * s.kernel * s.kernel, out = s.out_c, vectors = out / 8;
-    const int places = THREADS / vectors, place = (int)threadIdx.x / vectors;
-    const int vector = (int)threadIdx.x % vectors * 8, positions = s.out_h * s.out_w;
-    const int first = (int)blockIdx.x * PART, end = min(first + PART, positions);
-    const int64_t clip = blockIdx.y, parts = gridDim.x;
-    sum_type sum[8] = {0}, squares[8] = {0};
-
-    for (int i = (int)threadIdx.x; i < taps * out; i += THREADS)
-        weights[i % taps * out + i / taps] = w[i];
-    __syncthreads();
-    for (int p = first + place; p < end && place < places; p += places) {
-        vec8 acc = {{0, 0, 0, 0, 0, 0, 0, 0}};
-
-        for (int tap = 0; tap < taps; tap++) {
-            const float value = read_tap(s, x, keep, clip, p, tap);
-            const vec8 row = load8(weights + tap * out + vector);
+    for (int first = computed_anew((int)threadIdx.x); first < values; first += BATCH * BLOCK) {
+        float value[BATCH], factor[BATCH];
 
 #pragma unroll
-            for (int i = 0; i < 8; i++)
-                acc.v[i] += value * row.v[i];
+        for (int i = 0; i < BATCH; i++) {
+            const int at = first + i * BLOCK, line = quotient(s.by_pitch, at);
+            const int channel = quotient(s.by_rows, line);
+            const int h = row + line - channel * s.rows, w = col + at - line * s.pitch;
+            const int64_t plane = first_plane + channel;
+            const bool inside = at < values && plane < t.n * s.in_c &&
+                                (unsigned)h < (unsigned)s.in_h && (unsigned)w < (unsigned)s.in_w;
+
+            value[i] = x[inside ? (plane * s.in_h + h) * s.in_w + w : 0];
+            factor[i] = keep != NULL ? keep[inside ? plane : 0] : 1.0f;
+            if (!inside) value[i] = factor[i] = 0.0f;
         }
-        store8(y + (clip * positions + p) * out + vector, acc);
 #pragma unroll
-        for (int i = 0; i < 8; i++) {
-            const sum_type value = rounded<T>(acc.v[i]);
+        for (int i = 0; i < BATCH; i++)
+            if (first + i * BLOCK < values) tile[first + i * BLOCK] = factor[i] * value[i];
+    }
+}
 
-            sum[i] += value;
-            squares[i] += value * value;
+/* What a patch sees of one channel and line, from a 16-byte boundary on. */
+__device__ __forceinline__ void load_line(const float *from, float (&in)[SEEN])
+{
+    const float4 a = *reinterpret_cast<const float4 *>(from);
+    const float4 b = *reinterpret_cast<const float4 *>(from + 4);
+
+    in[0] = a.x, in[1] = a.y, in[2] = a.z, in[3] = a.w;
+    in[4] = b.x, in[5] = b.y, in[6] = b.z, in[7] = b.w;
+    in[8] = from[8];
+}
+
+/* The features of a slot's first channel in shared memory. */
+__device__ __forceinline__ const float *seen_by(const stem_shape &s, const float *tile,
+                                                const slot_place<PATCH, PATCH> &at)
+{
+    return tile + (at.clip * s.in_c * s.rows + at.row * STRIDE) * s.pitch + at.col * STRIDE;
+}
+
+/* Whether a slot has a clip and an output in the image; row, col, clip: where. */
+__device__ __forceinline__ bool find_patch(const stem_shape &s, const tiling &t,
+                                           const block_place &place, int group,
+                                           const slot_place<PATCH, PATCH> &at, int64_t *clip,
+                                           int *row, int *col)
+{
+    *clip = (int64_t)group * t.clips + at.clip;
+    *row = place.row + at.row;
+    *col = place.col + at.col;
+    return *clip < t.n && *row < s.out_h && *col < s.out_w;
+}
+
+/* ---- forward ---- */
+
+/* sum += one channel's part. */
+__device__ __forceinline__ void convolve(const float *from, int pitch, const float *weights,
+                                         float (&sum)[PATCH][PATCH])
+{
+    float w[TAPS];
+
+#pragma unroll
+    for (int i = 0; i < TAPS; i++)
+        w[i] = weights[i];
+#pragma unroll
+    for (int r = 0; r < SEEN; r++) {
+        float in[SEEN];
+
+        load_line(from + r * pitch, in);
+#pragma unroll
+        for (int h = 0; h < PATCH; h++) {
+            const int row = r - h * STRIDE; /* of the kernel */
+
+            if (row < 0 || row >= KERNEL) continue;
+#pragma unroll
+            for (int i = 0; i < PATCH * KERNEL; i++)
+                sum[h][i % PATCH] +=
+                    in[i % PATCH * STRIDE + i / PATCH] * w[row * KERNEL + i / PATCH];
         }
     }
+}
+
+/* y of a patch at output (row, col), and its sums. y: of the clip and the lane's channel. */
+template <typename T>
+__device__ __forceinline__ void store_patch(const stem_shape &s, int row, int col, bool valid,
+                                            const float (&sum)[PATCH][PATCH], T *y, float *total,
+                                            float *squares)
+{
+#pragma unroll
+    for (int i = 0; i < PATCH * PATCH; i++) {
+        const int h = row + i / PATCH, w = col + i % PATCH;
+        T value;
+
+        if (h >= s.out_h || w >= s.out_w) continue;
+        store1(&value, sum[i / PATCH][i % PATCH]);
+        if (valid) y[(h * s.out_w + w) * s.out_c] = value;
+        *total += load1(&value);
+        *squares += load1(&value) * load1(&value);
+    }
+}
+
+/* All patches of a group, whose features lie in shared memory. */
+template <typename T>
+__device__ __forceinline__ void
+convolve_group(const stem_shape &s, const tiling &t, const block_place &place, int group,
+               const float *weights, const float *tile, T *y, float *kept)
+{
+    const int thread = computed_anew((int)threadIdx.x), lane = thread % LANES;
+    const int channel = place.channel + lane;
+
+    for (int slot = thread / LANES; slot < t.clips * t.slots; slot += WARPS) {
+        const slot_place<PATCH, PATCH> at(t, slot);
+        const float *seen = seen_by(s, tile, at), *w = weights + lane * s.in_c * TAPS;
+        float sum[PATCH][PATCH] = {}, total = 0.0f, squares = 0.0f;
+        int64_t clip;
+        int row, col;
+
+        if (find_patch(s, t, place, group, at, &clip, &row, &col)) {
+            for (int c = 0; c < s.in_c; c++, seen += s.rows * s.pitch, w += TAPS)
+                convolve(seen, s.pitch, w, sum);
+            store_patch(s, row, col, channel < s.out_c, sum,
+                        y + clip * s.out_h * s.out_w * s.out_c + channel, &total, &squares);
+        }
+        keep_slot_sums(kept, slot, total, squares);
+    }
+}
+
+/* Shared memory: weights [LANES][in_c][TAPS], sums [slots][2][LANES], features. */
+template <typename T>
+__global__ void __launch_bounds__(BLOCK, 3)
+    stem(stem_shape s, tiling t, const float *__restrict__ x, const float *__restrict__ keep,
+         const float *__restrict__ w, T *__restrict__ y, double *__restrict__ partial)
+{
+    COC_SHARED(float, weights);
+    float *const kept = weights + LANES * s.in_c * TAPS;
+    float *const tile = kept + t.clips * t.slots * 2 * LANES;
+    const block_place all(t, (int)blockIdx.x);
+
+    load_weights(all, s.out_c, s.in_c * TAPS, w, weights);
+    for (int group = all.first_group(t); group < all.end_group(t); group++) {
+        const block_place place(t, computed_anew((int)blockIdx.x));
+
+        fill_tile(s, t, group, place.row * STRIDE - s.pad, place.col * STRIDE - s.pad, x, keep,
+                  tile);
+        __syncthreads();
+        convolve_group(s, t, place, group, weights, tile, y, kept);
+        __syncthreads();
+        if (partial != NULL) write_clip_sums(t, place, group, s.out_c, kept, partial);
+    }
+}
+
+/* ---- backward ---- */
+
+/* dy of a patch, 0 outside the image. from: of the lane's channel and the patch's first output. */
+template <typename T>
+__device__ __forceinline__ void form_patch(const stem_shape &s, const gradient_view<T> &g,
+                                           int64_t clip, int row, int col, int c,
+                                           float (&dy)[PATCH * PATCH])
+{
+    const former1 f = load_former1(g, clip, s.out_c, c);
+    const int64_t from = ((clip * s.out_h + row) * s.out_w + col) * s.out_c + c;
+    T x[PATCH * PATCH], dz[PATCH * PATCH];
+
+#pragma unroll
+    for (int i = 0; i < PATCH * PATCH; i++) {
+        const bool inside = row + i / PATCH < s.out_h && col + i % PATCH < s.out_w;
+        const int64_t at = from + (inside ? (i / PATCH * s.out_w + i % PATCH) * s.out_c : 0);
+
+        x[i] = g.x[at];
+        if (g.dz != NULL) dz[i] = g.dz[at];
+    }
+#pragma unroll
+    for (int i = 0; i < PATCH * PATCH; i++) {
+        const bool inside = row + i / PATCH < s.out_h && col + i % PATCH < s.out_w;
+        const float given = g.dz != NULL ? load1(&dz[i]) : 0.0f;
+
+        dy[i] = inside ? form_dx1<T>(f, g.norm.silu, load1(&x[i]), given) : 0.0f;
+    }
+}
+
+/* dw [TAPS] of one channel += a patch's part. */
+__device__ __forceinline__ void add_taps(const float *from, int pitch,
+                                         const float (&dy)[PATCH * PATCH], float *dw)
+{
+#pragma unroll
+    for (int r = 0; r < SEEN; r++) {
+        float in[SEEN];
+
+        load_line(from + r * pitch, in);
+#pragma unroll
+        for (int h = 0; h < PATCH; h++) {
+            const int row = r - h * STRIDE; /* of the kernel */
+
+            if (row < 0 || row >= KERNEL) continue;
+#pragma unroll
+            for (int i = 0; i < PATCH * KERNEL; i++)
+                dw[row * KERNEL + i / PATCH] +=
+                    in[i % PATCH * STRIDE + i / PATCH] * dy[h * PATCH + i % PATCH];
+        }
+    }
+}
+
+/* Shared memory: features, over which in the end dw of the warps is laid. partial [splits * tiles]
+ * [out_c][C][TAPS]. */
+template <typename T, int C>
+__global__ void __launch_bounds__(BLOCK, 2)
+    stem_gradient(stem_shape s, tiling t, const float *__restrict__ x,
+                  const float *__restrict__ keep, gradient_view<T> dy, float *__restrict__ partial)
+{
+    COC_SHARED(float, tile);
+    const block_place all(t, (int)blockIdx.x);
+    const int lane = (int)threadIdx.x % LANES;
+    const int channel = all.channel + lane < s.out_c ? all.channel + lane : 0;
+    float dw[C * TAPS] = {};
+
+    for (int group = all.first_group(t); group < all.end_group(t); group++) {
+        const block_place place(t, computed_anew((int)blockIdx.x));
+
+        fill_tile(s, t, group, place.row * STRIDE - s.pad, place.col * STRIDE - s.pad, x, keep,
+                  tile);
+        __syncthreads();
+        for (int slot = computed_anew((int)threadIdx.x) / LANES; slot < t.clips * t.slots;
+             slot += WARPS) {
+            const slot_place<PATCH, PATCH> at(t, slot);
+            float gradient[PATCH * PATCH];
+            int64_t clip;
+            int row, col;
+
+            if (!find_patch(s, t, place, group, at, &clip, &row, &col)) continue;
+            form_patch(s, dy, clip, row, col, channel, gradient);
+#pragma unroll
+            for (int c = 0; c < C; c++)
+                add_taps(seen_by(s, tile, at) + c * s.rows * s.pitch, s.pitch, gradient,
+                         dw + c * TAPS);
+        }
+        __syncthreads();
+    }
+    write_weights(t, all, s.out_c, dw, tile, partial);
+}
+
+/* ---- launches ---- */
+
+struct plan {
+    stem_shape s;
+    tiling t;
+    size_t bytes; /* of a group's features */
+};
+
+plan plan_of(const coc_conv *c, int64_t n, int blocks)
+{
+    plan p = {};
+    size_t clip_bytes;
+
+    p.t = tile_map(c->out_h, c->out_w, c->out_c, POSITIONS, MOST_ROWS, PATCH, PATCH);
+    p.s = {c->in_h, c->in_w, c->in_c, c->out_h, c->out_w, c->out_c, c->pad, 0, 0, {}, {}};
+    p.s.rows = (p.t.rows - 1) * STRIDE + KERNEL;
+    p.s.pitch = (int)divide_up((p.t.cols - 1) * STRIDE + KERNEL, 4) * 4;
+    p.s.by_rows = divide_by(p.s.rows);
+    p.s.by_pitch = divide_by(p.s.pitch);
+    clip_bytes = (size_t)c->in_c * p.s.rows * p.s.pitch * sizeof(float);
+    share_clips(&p.t, n, POSITIONS, clip_bytes, blocks);
+    p.bytes = p.t.clips * clip_bytes;
+    return p;
+}
+
+template <typename T>
+void forward(coc_backend *b, const coc_conv *s, int64_t n, const float *x, const float *keep,
+             const float *w, stored *y, const int32_t *group, double *sums)
+{
+    const auto kernel = stem<T>;
+    const plan p = plan_of(s, n, BLOCKS_FORWARD);
+    const size_t shared =
+        (size_t)(s->in_c * TAPS + 2 * p.t.clips * p.t.slots) * LANES * sizeof(float) + p.bytes;
+    double *partial = NULL;
+
+    if (sums != NULL) {
+        const int64_t room = coc_cuda_sums_room(n, p.t.tiles, s->out_c);
+
+        partial = (double *)coc_cuda_scratch(b, (size_t)room * sizeof(double));
+        if (partial == NULL) return;
+    }
+    allow_shared(kernel, shared);
+    COC_LAUNCH(kernel, grid_of(p.t), dim3(BLOCK), shared, coc_cuda_of(b)->stream, p.s, p.t, x, keep,
+               w, (T *)y, partial);
+    if (partial != NULL) coc_cuda_add_sums(b, n, p.t.tiles, s->out_c, partial, group, sums);
+}
+
+template <typename T, int C>
+void backward(coc_backend *b, const coc_conv *s, int64_t n, const float *x, const float *keep,
+              const coc_gradient *dy, float *dw)
+{
+    const auto kernel = stem_gradient<T, C>;
+    const plan p = plan_of(s, n, BLOCKS_BACKWARD);
+    const size_t dw_bytes = (size_t)WARPS * LANES * C * TAPS * sizeof(float);
+    const size_t shared = p.bytes > dw_bytes ? p.bytes : dw_bytes;
+    const int64_t rows = (int64_t)p.t.splits * p.t.tiles, weights = (int64_t)s->out_c * C * TAPS;
+    const gradient_view<T> view = view_of<T>(dy);
+    float *partial = (float *)coc_cuda_scratch(b, (size_t)(rows * weights) * sizeof(float));
+
     if (partial == NULL) return;
-    for (int which = 0; which < 2; which++) {
-        __syncthreads();
-        for (int i = 0; i < 8 && place < places; i++)
-            memory[place * out + vector + i] = (double)(which == 0 ? sum[i] : squares[i]);
-        __syncthreads();
-        for (int c = (int)threadIdx.x; c < out; c += THREADS) {
-            double all = 0;
-
-            for (int i = 0; i < places; i++)
-                all += memory[i * out + c];
-            partial[((clip * parts + blockIdx.x) * 2 + which) * out + c] = all;
-        }
-    }
+    allow_shared(kernel, shared);
+    COC_LAUNCH(kernel, grid_of(p.t), dim3(BLOCK), shared, coc_cuda_of(b)->stream, p.s, p.t, x, keep,
+               view, partial);
+    coc_cuda_add_rows(b, rows, weights, partial, dw);
 }
 
 template <typename T>
-void launch_forward(coc_backend *b, const coc_conv *s, int64_t n, const real *x, const real *keep,
-                    const real *w, stored *y, const int32_t *group, double *sums)
+void backward(coc_backend *b, const coc_conv *s, int64_t n, const float *x, const float *keep,
+              const coc_gradient *dy, float *dw)
 {
-    const int64_t parts = divide_up((int64_t)s->out_h * s->out_w, PART);
-    const int places = THREADS / (s->out_c / 8);
-    const size_t weights = (size_t)(s->out_c * s->in_c * s->kernel * s->kernel) * sizeof(float);
-    const size_t left = (size_t)(places * s->out_c) * sizeof(double);
-    const size_t room = (size_t)coc_cuda_sums_room(n, parts, s->out_c) * sizeof(double);
-    double *partial = sums != NULL ? (double *)coc_cuda_scratch(b, room) : NULL;
-    const auto kernel = forward<T>;
-    const coc_conv conv = *s;
-
-    if (sums != NULL && partial == NULL) return;
-    COC_LAUNCH(kernel, dim3((unsigned)parts, (unsigned)n), dim3(THREADS),
-               weights > left ? weights : left, coc_cuda_of(b)->stream, conv, x, keep, w, (T *)y,
-               partial);
-    if (sums != NULL) coc_cuda_add_sums(b, n, parts, s->out_c, partial, group, sums);
-}
-
-/* A block adds up every SPLITS-th chunk of 64 positions for 64 output channels: gradients at the
- * outputs and what was read there lie in shared memory, a thread has eight channels of one tap and
- * every few positions. partial [split][O][taps]. */
-template <typename T>
-__global__ void __launch_bounds__(THREADS)
-    weight_gradient(coc_conv s, int64_t n, const float *x, const float *keep, gradient_view<T> g,
-                    float *partial)
-{
-    __shared__ float dy[CHUNK][SLICE];
-    __shared__ float seen[CHUNK][MOST_TAPS];
-    __shared__ float left[THREADS][8];
-    const int taps = s.in_c * s.kernel * s.kernel, positions = s.out_h * s.out_w;
-    const int slice = (int)blockIdx.y * SLICE, vectors = min((int)SLICE, s.out_c - slice) / 8;
-    const int items = vectors * taps, strips = THREADS / items;
-    const int item = (int)threadIdx.x % items, strip = (int)threadIdx.x / items;
-    const int vector = item % vectors * 8, tap = item / vectors;
-    const int64_t per_clip = divide_up(positions, CHUNK);
-    const vec8 zero = {{0, 0, 0, 0, 0, 0, 0, 0}};
-    float acc[8] = {0};
-
-    for (int64_t chunk = blockIdx.x; chunk < n * per_clip; chunk += gridDim.x) {
-        const int64_t clip = chunk / per_clip;
-        const int first = (int)(chunk % per_clip) * CHUNK;
-
-        __syncthreads();
-        for (int i = (int)threadIdx.x; i < CHUNK * vectors; i += THREADS) {
-            const int p = first + i / vectors, c = slice + i % vectors * 8;
-            const int64_t at = (clip * positions + p) * s.out_c + c;
-            vec8 d = zero;
-
-            if (p < positions)
-                d = form_dx<T>(load_former(g, clip, s.out_c, c), g.norm.silu, load8(g.x + at),
-                               g.dz != NULL ? load8(g.dz + at) : zero);
-            store8(&dy[i / vectors][i % vectors * 8], d);
-        }
-        for (int i = (int)threadIdx.x; i < CHUNK * taps; i += THREADS) {
-            const int p = first + i % CHUNK;
-
-            seen[i % CHUNK][i / CHUNK] =
-                p < positions ? read_tap(s, x, keep, clip, p, i / CHUNK) : 0.0f;
-        }
-        __syncthreads();
-        for (int p = strip; p < CHUNK && strip < strips; p += strips) {
-            const vec8 d = load8(&dy[p][vector]);
-            const float value = seen[p][tap];
-
-#pragma unroll
-            for (int i = 0; i < 8; i++)
-                acc[i] += value * d.v[i];
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-        left[threadIdx.x][i] = acc[i];
-    __syncthreads();
-    if (strip > 0) return;
-    for (int i = 0; i < 8; i++) {
-        float all = 0;
-
-        for (int k = 0; k < strips; k++)
-            all += left[k * items + item][i];
-        partial[((int64_t)blockIdx.x * s.out_c + slice + vector + i) * taps + tap] = all;
-    }
-}
-
-template <typename T>
-void launch_backward(coc_backend *b, const coc_conv *s, int64_t n, const real *x, const real *keep,
-                     const coc_gradient *dy, real *dw)
-{
-    const int64_t chunks = n * divide_up((int64_t)s->out_h * s->out_w, CHUNK);
-    const int64_t splits = chunks < (int64_t)SPLITS ? chunks : (int64_t)SPLITS;
-    const int64_t weights = (int64_t)s->out_c * s->in_c * s->kernel * s->kernel;
-    float *partial = (float *)coc_cuda_scratch(b, (size_t)(splits * weights) * sizeof(float));
-    const auto kernel = weight_gradient<T>;
-    const coc_conv conv = *s;
-
-    if (partial == NULL) return;
-    COC_LAUNCH(kernel, dim3((unsigned)splits, (unsigned)divide_up(s->out_c, SLICE)), dim3(THREADS),
-               0, coc_cuda_of(b)->stream, conv, n, x, keep, view_of<T>(dy), partial);
-    coc_cuda_sum_parts(b, 1, splits, weights, partial, true, dw);
+    if (s->in_c == 1)
+        backward<T, 1>(b, s, n, x, keep, dy, dw);
+    else
+        backward<T, 2>(b, s, n, x, keep, dy, dw);
 }
 
 } // namespace
+} // namespace coc
 
 void coc_cuda_stem_forward(coc_backend *b, const coc_conv *s, int64_t n, const real *x,
                            const real *keep, const real *w, stored *y, const int32_t *group,
                            double *sums)
 {
     if (b->precision == COC_BF16)
-        launch_forward<bf16>(b, s, n, x, keep, w, y, group, sums);
+        coc::forward<coc::bf16>(b, s, n, x, keep, w, y, group, sums);
     else
-        launch_forward<float>(b, s, n, x, keep, w, y, group, sums);
+        coc::forward<float>(b, s, n, x, keep, w, y, group, sums);
     coc_cuda_launched(b, "first convolution");
 }
 
@@ -218,8 +365,8 @@ void coc_cuda_stem_backward(coc_backend *b, const coc_conv *s, int64_t n, const 
                             const real *keep, const coc_gradient *dy, real *dw)
 {
     if (b->precision == COC_BF16)
-        launch_backward<bf16>(b, s, n, x, keep, dy, dw);
+        coc::backward<coc::bf16>(b, s, n, x, keep, dy, dw);
     else
-        launch_backward<float>(b, s, n, x, keep, dy, dw);
+        coc::backward<float>(b, s, n, x, keep, dy, dw);
     coc_cuda_launched(b, "first convolution, backward");
 }

@@ -63,6 +63,12 @@ template <int COLUMNS, b_order ORDER> struct engine<bf16, COLUMNS, ORDER> {
         store8(a_of(memory, buffer) + row * A_STRIDE + k, x);
     }
 
+    static __device__ __forceinline__ void put_a(void *memory, int buffer, int row, int k,
+                                                 const uint4 &x)
+    {
+        *reinterpret_cast<uint4 *>(a_of(memory, buffer) + row * A_STRIDE + k) = x;
+    }
+
     /* Eight values: of column n from k on, or of row k from n on. */
     static __device__ __forceinline__ void put_b(void *memory, int buffer, int n, int k,
                                                  const vec8 &x)

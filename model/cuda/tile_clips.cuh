@@ -33,6 +33,22 @@ inline clip_tiles cut_clips(int64_t clips, int positions, int most_rows)
             strips};
 }
 
+/* Blocks that share the strips, for each chunk of channels. `wanted` if it were only for what a
+ * block loads and leaves behind; but as many as run at a time or a few times that (2, 3 or 4 on
+ * each of 132 multiprocessors), so that all end together. Sums depend on it: it follows from the
+ * shape, not from the device. */
+inline int count_splits(const clip_tiles &cut, int64_t wanted, int chunks)
+{
+    enum { AT_ONCE = 2 * 132, MOST_ROUNDS = 6 };
+    int64_t rounds = wanted * chunks / AT_ONCE, splits;
+
+    if (rounds < 1) rounds = 1;
+    if (rounds > MOST_ROUNDS) rounds = MOST_ROUNDS;
+    splits = rounds * AT_ONCE / chunks;
+    if (splits < 1) splits = 1;
+    return (int)(splits < cut.units() ? splits : cut.units());
+}
+
 /* The rows of a block's tile number `index`. */
 struct clip_tile {
     int clip, strip, rows;

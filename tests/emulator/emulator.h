@@ -21,6 +21,13 @@
 namespace coc_emulator
 {
 
+/* What rights to memory are given by; other processors can have larger ones. */
+#if defined(__x86_64__)
+enum { PAGE = 4 << 10 };
+#else
+enum { PAGE = 64 << 10 };
+#endif
+
 /* One host thread at a time, for everything: static shared variables, threadIdx and the tables
  * behind the functions are the process's. */
 extern std::recursive_mutex device;

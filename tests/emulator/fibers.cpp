@@ -44,7 +44,9 @@ namespace coc_emulator
 {
 
 /* Pages are the machine's only when touched. The lowest one is never to be. */
-enum { STACK = 256 << 10, GUARD = 4096, NOBODY = -1 };
+enum { STACK = 256 << 10, NOBODY = -1 };
+/* Tops of stacks differ by so much, or all would lie in the same few lines of the cache. */
+enum { COLOUR = 192 };
 
 struct fiber {
     jmp_buf place;
@@ -77,7 +79,7 @@ static struct {
     warp warps[MOST_THREADS / LANES];
     int count, left;     /* threads: all, not ended */
     int waiting, trues;  /* at the barrier: threads, those whose predicate holds */
-    const char *barrier; /* its name */
+    const char *barrier; /* its name: one literal each */
     int last_waiting, last_trues;
     unsigned runnable; /* warps with runnable lanes, as bits */
     int now, now_warp; /* whose turn it is */
@@ -136,15 +138,16 @@ static void live();
 
 static fiber *make_fiber()
 {
+    static int made;
     fiber *f = new fiber();
-    char *memory = static_cast<char *>(mmap(nullptr, GUARD + STACK, PROT_READ | PROT_WRITE,
+    char *memory = static_cast<char *>(mmap(nullptr, PAGE + STACK, PROT_READ | PROT_WRITE,
                                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
 
     if (memory == MAP_FAILED || getcontext(&f->context) != 0)
         coc_emulator_fail("no memory for the stack of a thread");
-    mprotect(memory, GUARD, PROT_NONE);
-    f->stack = f->context.uc_stack.ss_sp = memory + GUARD;
-    f->bytes = f->context.uc_stack.ss_size = STACK;
+    mprotect(memory, PAGE, PROT_NONE);
+    f->stack = f->context.uc_stack.ss_sp = memory + PAGE;
+    f->bytes = f->context.uc_stack.ss_size = STACK - (size_t)(made++ % 64) * COLOUR;
     f->context.uc_link = nullptr;
     makecontext(&f->context, live, 0);
     return f;
@@ -247,7 +250,7 @@ static void release_barrier()
 
 static void wait_at_barrier(const char *name, int predicate)
 {
-    if (block.waiting > 0 && strcmp(block.barrier, name) != 0)
+    if (block.waiting > 0 && block.barrier != name)
         fail_here(std::string("is at ") + name + ", others of its block are at " + block.barrier);
     block.barrier = name;
     block.waiting++;

@@ -31,10 +31,8 @@ enum { MARGINS_ARE_POISON = 1 };
 enum { MARGINS_ARE_POISON = 0 };
 #endif
 
-#if defined(__x86_64__) && defined(PKEY_DISABLE_ACCESS)
-#define COC_PROTECTION_KEYS 1
-#else /* the same names, never called: there is no key */
-#define COC_PROTECTION_KEYS 0
+#if !defined(__x86_64__) || !defined(PKEY_DISABLE_ACCESS)
+/* The same names, of a machine without keys. */
 #define PKEY_DISABLE_ACCESS 1
 static int pkey_alloc(unsigned, unsigned)
 {
@@ -53,7 +51,7 @@ static int pkey_mprotect(void *, size_t, int, int)
 namespace coc_emulator
 {
 
-enum { PAGE = 4096, ALIGNMENT = 256, MARGIN = 0xfe };
+enum { ALIGNMENT = 256, MARGIN = 0xfe };
 
 size_t number_from(const char *name, size_t otherwise)
 {
