@@ -244,10 +244,10 @@ static results run(coc_backend *b, const fixture *f, bool backward)
 
 /* ---- comparing ---- */
 
-/* Of bf16, what storage rounds off (2^-9 of a value) and the approximate tanh (2^-11) leave; sums
- * of many values are nearer. */
+/* fp32: a few roundings of 6e-8 each. bf16: values are kept to 2^-9 of themselves (measured 1.8e-3
+ * over a tensor), and the device's tanh is good to 2^-11. */
 static void check_near(const fixture *f, const char *what, const float *got, const float *want,
-                       int64_t n, bool rounded)
+                       int64_t n)
 {
     const bool half = cuda->precision == COC_BF16;
     const double error = coc_test_relative_error(got, want, n);
@@ -257,10 +257,7 @@ static void check_near(const fixture *f, const char *what, const float *got, con
         most = fmax(most, fabs(want[i]));
         worst = isnan(got[i]) ? INFINITY : fmax(worst, fabs((double)got[i] - want[i]));
     }
-    if (!(error <= (!half     ? 2e-6
-                    : rounded ? 4e-3
-                              : 3e-3)) ||
-        !(worst <= (half ? 1e-2 : 2e-5) * most))
+    if (!(error <= (half ? 4e-3 : 1e-6)) || !(worst <= (half ? 1e-2 : 5e-6) * most))
         coc_test_fail(
             __FILE__, __LINE__,
             "%s of kernel %d stride %d pad %d, %d x %d x %d to %d x %d, %d clips, options "
@@ -279,9 +276,9 @@ static void compare(const fixture *f, bool backward)
         a[i] = (float)got.sums[i];
         b[i] = (float)want.sums[i];
     }
-    check_near(f, backward ? "dz" : "y", got.y, want.y, values_of(f), true);
-    check_near(f, "dw", got.dw, want.dw, f->weights, false);
-    check_near(f, "sums", a, b, sums, false);
+    check_near(f, backward ? "dz" : "y", got.y, want.y, values_of(f));
+    check_near(f, "dw", got.dw, want.dw, f->weights);
+    check_near(f, "sums", a, b, sums);
     free(a);
     free(b);
     free_results(&want);

@@ -12,7 +12,8 @@
  * stride 2 a quarter. 128 registers let two blocks be on a processor: 512 threads, each with four
  * positions of both tensors of dy on their way while it fills (64 bytes in bf16) and 16 values of x
  * that are asked for before the barrier. Kernel 5 at stride 1 is bound by arithmetic, 50
- * multiply-adds a position; the others by bytes. */
+ * multiply-adds a position; the others by bytes. Kernel 5 has half as much on its way, for want of
+ * registers, and in fp32 one block a processor. */
 #include "model/cuda/depthwise.cuh"
 
 namespace coc
