@@ -210,7 +210,7 @@ void finish_all()
 
 } // namespace coc_emulator
 
-cudaError_t coc_emulator_enqueue(cudaStream_t stream, std::function<void()> work)
+cudaError_t coc_emulator_enqueue(cudaStream_t stream, const std::function<void()> &work)
 {
     return enqueue(stream, [=] {
         const access here;

@@ -31,7 +31,7 @@ std::function<void()> coc_emulator_bind(Kernel kernel, Arguments... arguments)
 }
 
 /* Anything else in the order of the stream; it may touch device memory. */
-cudaError_t coc_emulator_enqueue(cudaStream_t stream, std::function<void()> work);
+cudaError_t coc_emulator_enqueue(cudaStream_t stream, const std::function<void()> &work);
 
 /* The block's dynamic shared memory, aligned to 128 bytes; bytes of 0xff when the block begins. */
 void *coc_emulator_shared();

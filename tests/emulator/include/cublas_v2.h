@@ -7,7 +7,7 @@
 
 #define CUBLAS_VER_MAJOR 13
 #define CUBLAS_VER_MINOR 0
-#define CUBLAS_VER_PATCH 0
+#define CUBLAS_VER_PATCH 2
 
 #ifdef __cplusplus
 extern "C" {
