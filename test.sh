@@ -17,6 +17,6 @@ case ${1:-} in
     --gpu) # the backend for GPUs, its kernels on the CPU (tests/emulator)
         cmake --preset emulated
         cmake --build build-emulated --target cuda_tests
-        ctest --test-dir build-emulated --output-on-failure -L cuda ;;
+        ctest --test-dir build-emulated --output-on-failure -L cuda -j "$(nproc)" ;;
     *) ctest --test-dir build --output-on-failure -LE slow ;;
 esac

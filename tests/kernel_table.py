@@ -14,6 +14,7 @@ import sys
 
 ARCHITECTURE = "sm_90"
 GROWTH = 8  # registers that a change may add without being looked at: the unit in which they are given out
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 TABLE = pathlib.Path(__file__).with_name("kernel_table.txt")
 HEAD = """# What the compiler gives every kernel of the backend cuda for compute capability 9.0. Compared by
 # tests/kernel_table.py, which also writes it: python3 tests/kernel_table.py BUILD_FOLDER --update
@@ -43,6 +44,8 @@ def read_build(folder):
     """[(file, mangled name, registers, shared bytes, stack bytes)]"""
     found = []
     for path in sorted(folder.rglob("*.cu.o.ptxas")):
+        if not any(ROOT.glob("*/cuda/" + path.name.removesuffix(".o.ptxas"))):
+            continue  # left over from a file that is gone
         kernel = None
         for line in path.read_text(encoding="utf-8").splitlines():
             entry = re.search(r"Compiling entry function '(\w+)' for '(\w+)'", line)
