@@ -29,26 +29,6 @@ static void check_same(const char *what, coc_twin t)
     coc_twin_check(what, t, 2e-7, 4e-7);
 }
 
-static void check_finished(void)
-{
-    CHECK(ref->ops->finish(ref) == COC_OK);
-    if (cuda->ops->finish(cuda) != COC_OK)
-        coc_test_fail(__FILE__, __LINE__, "%s", coc_error_text());
-}
-
-/* for (b = ref; b != NULL; b = next(b)): the reference, then the GPU, which is waited for. */
-static coc_backend *next(coc_backend *b)
-{
-    if (b == ref) return cuda;
-    check_finished();
-    return NULL;
-}
-
-static void *on(const coc_backend *b, coc_twin t)
-{
-    return b == ref ? t.ref : t.cuda;
-}
-
 /* ---- batch norm ---- */
 
 static void check_statistics(int channels, int groups)
@@ -69,13 +49,14 @@ static void check_statistics(int channels, int groups)
     for (int g = 0; g < groups; g++)
         owned[g] = g % 3 != 1;
     own = coc_twin_copy(owned, groups, sizeof *owned);
-    for (coc_backend *b = ref; b != NULL; b = next(b)) {
-        b->ops->norm_finish(b, channels, groups, on(b, sums), on(b, positions), on(b, gamma),
-                            on(b, beta), 1e-3, on(b, mean), on(b, inverse), on(b, scale),
-                            on(b, shift));
-        b->ops->norm_collect(b, channels, groups, on(b, sums), on(b, positions), on(b, own),
-                             on(b, stat));
-        b->ops->running_update(b, 2 * channels, on(b, stat), 3, 0.01, on(b, running));
+    for (coc_backend *b = ref; b != NULL; b = coc_twin_next(b)) {
+        b->ops->norm_finish(b, channels, groups, coc_twin_on(b, sums), coc_twin_on(b, positions),
+                            coc_twin_on(b, gamma), coc_twin_on(b, beta), 1e-3, coc_twin_on(b, mean),
+                            coc_twin_on(b, inverse), coc_twin_on(b, scale), coc_twin_on(b, shift));
+        b->ops->norm_collect(b, channels, groups, coc_twin_on(b, sums), coc_twin_on(b, positions),
+                             coc_twin_on(b, own), coc_twin_on(b, stat));
+        b->ops->running_update(b, 2 * channels, coc_twin_on(b, stat), 3, 0.01,
+                               coc_twin_on(b, running));
     }
     check_same("mean", mean);
     check_same("inverse std", inverse);
@@ -83,12 +64,15 @@ static void check_statistics(int channels, int groups)
     check_same("shift", shift);
     coc_twin_check("statistics", stat, 1e-14, 1e-14);
     check_same("running statistics", running);
-    for (coc_backend *b = ref; b != NULL; b = next(b)) {
-        b->ops->norm_fixed(b, channels, on(b, running), on(b, variance), on(b, gamma), on(b, beta),
-                           1e-3, on(b, mean), on(b, inverse), on(b, scale), on(b, shift));
-        b->ops->norm_backward_params(b, channels, groups, on(b, sums), on(b, gamma), on(b, beta));
-        b->ops->norm_backward_finish(b, channels, groups, on(b, sums), on(b, positions),
-                                     on(b, mean), on(b, inverse));
+    for (coc_backend *b = ref; b != NULL; b = coc_twin_next(b)) {
+        b->ops->norm_fixed(b, channels, coc_twin_on(b, running), coc_twin_on(b, variance),
+                           coc_twin_on(b, gamma), coc_twin_on(b, beta), 1e-3, coc_twin_on(b, mean),
+                           coc_twin_on(b, inverse), coc_twin_on(b, scale), coc_twin_on(b, shift));
+        b->ops->norm_backward_params(b, channels, groups, coc_twin_on(b, sums),
+                                     coc_twin_on(b, gamma), coc_twin_on(b, beta));
+        b->ops->norm_backward_finish(b, channels, groups, coc_twin_on(b, sums),
+                                     coc_twin_on(b, positions), coc_twin_on(b, mean),
+                                     coc_twin_on(b, inverse));
     }
     check_same("fixed scale", scale);
     check_same("fixed shift", shift);
@@ -125,15 +109,15 @@ static void check_groups(int64_t n, int64_t positions, int channels, const int32
     for (int64_t i = 0; i < count; i++)
         values[i] = roundf(4 * values[i]);
     x = coc_test_put_stored(cuda, values, count);
-    for (coc_backend *b = ref; b != NULL; b = next(b)) {
-        const coc_norm norm = {on(b, mean), on(b, one),      on(b, one),
-                               on(b, mean), on(b, of_group), false};
+    for (coc_backend *b = ref; b != NULL; b = coc_twin_next(b)) {
+        const coc_norm norm = {coc_twin_on(b, mean), coc_twin_on(b, one),      coc_twin_on(b, one),
+                               coc_twin_on(b, mean), coc_twin_on(b, of_group), false};
         const coc_gradient g = {.x = b == ref ? values : x,
                                 .norm = &norm,
                                 .dz = b == ref ? values : x,
-                                .clip = on(b, one)};
+                                .clip = coc_twin_on(b, one)};
 
-        b->ops->norm_backward_sums(b, n, positions, channels, &g, on(b, sums));
+        b->ops->norm_backward_sums(b, n, positions, channels, &g, coc_twin_on(b, sums));
     }
     coc_twin_check("sums of groups", sums, 0, 0);
     coc_test_release(cuda, x);
@@ -176,12 +160,15 @@ static void check_squeeze(int64_t n, int c, int r)
     const coc_twin db1 = coc_twin_numbers(r, -1, 1), dw2 = coc_twin_numbers((int64_t)c * r, -1, 1);
     const coc_twin db2 = coc_twin_numbers(c, -1, 1);
 
-    for (coc_backend *b = ref; b != NULL; b = next(b)) {
-        b->ops->squeeze_forward(b, n, c, r, on(b, pooled), on(b, w1), on(b, b1), on(b, w2),
-                                on(b, b2), on(b, hidden), on(b, gate));
-        b->ops->squeeze_backward(b, n, c, r, on(b, pooled), on(b, hidden), on(b, gate),
-                                 on(b, dgate), on(b, w1), on(b, w2), 1.0 / 30, on(b, dpooled),
-                                 on(b, dw1), on(b, db1), on(b, dw2), on(b, db2));
+    for (coc_backend *b = ref; b != NULL; b = coc_twin_next(b)) {
+        b->ops->squeeze_forward(b, n, c, r, coc_twin_on(b, pooled), coc_twin_on(b, w1),
+                                coc_twin_on(b, b1), coc_twin_on(b, w2), coc_twin_on(b, b2),
+                                coc_twin_on(b, hidden), coc_twin_on(b, gate));
+        b->ops->squeeze_backward(b, n, c, r, coc_twin_on(b, pooled), coc_twin_on(b, hidden),
+                                 coc_twin_on(b, gate), coc_twin_on(b, dgate), coc_twin_on(b, w1),
+                                 coc_twin_on(b, w2), 1.0 / 30, coc_twin_on(b, dpooled),
+                                 coc_twin_on(b, dw1), coc_twin_on(b, db1), coc_twin_on(b, dw2),
+                                 coc_twin_on(b, db2));
     }
     check_sums("hidden", hidden);
     check_sums("gate", gate);
@@ -216,12 +203,14 @@ static void check_linear(int64_t n, int in, int out, bool with_bias)
     const coc_twin dx = coc_twin_numbers(n * in, 0, 1),
                    dw = coc_twin_numbers((int64_t)out * in, -1, 1);
 
-    for (coc_backend *b = ref; b != NULL; b = next(b)) {
-        b->ops->linear_forward(b, n, in, out, on(b, x), on(b, w), on(b, bias), on(b, y));
-        b->ops->linear_backward(b, n, in, out, on(b, x), on(b, w), on(b, dy), on(b, dx), on(b, dw),
-                                on(b, dbias));
-        b->ops->linear_backward(b, n, in, out, on(b, x), on(b, w), on(b, dy), NULL, on(b, dw),
-                                NULL);
+    for (coc_backend *b = ref; b != NULL; b = coc_twin_next(b)) {
+        b->ops->linear_forward(b, n, in, out, coc_twin_on(b, x), coc_twin_on(b, w),
+                               coc_twin_on(b, bias), coc_twin_on(b, y));
+        b->ops->linear_backward(b, n, in, out, coc_twin_on(b, x), coc_twin_on(b, w),
+                                coc_twin_on(b, dy), coc_twin_on(b, dx), coc_twin_on(b, dw),
+                                coc_twin_on(b, dbias));
+        b->ops->linear_backward(b, n, in, out, coc_twin_on(b, x), coc_twin_on(b, w),
+                                coc_twin_on(b, dy), NULL, coc_twin_on(b, dw), NULL);
     }
     check_products("y", y);
     check_products("dx", dx);
@@ -246,12 +235,14 @@ static void check_layer_norm(int64_t n, int d)
     const coc_twin dh = coc_twin_numbers(n * d, -1, 1), dx = coc_twin_numbers(n * d, 0, 1);
     const coc_twin dgamma = coc_twin_numbers(d, -1, 1), dbeta = coc_twin_numbers(d, -1, 1);
 
-    for (coc_backend *b = ref; b != NULL; b = next(b)) {
-        b->ops->layer_norm_tanh_forward(b, n, d, on(b, x), on(b, gamma), on(b, beta), 1e-5,
-                                        on(b, h), on(b, mean), on(b, inverse));
-        b->ops->layer_norm_tanh_backward(b, n, d, on(b, x), on(b, h), on(b, mean), on(b, inverse),
-                                         on(b, gamma), on(b, dh), on(b, dx), on(b, dgamma),
-                                         on(b, dbeta));
+    for (coc_backend *b = ref; b != NULL; b = coc_twin_next(b)) {
+        b->ops->layer_norm_tanh_forward(b, n, d, coc_twin_on(b, x), coc_twin_on(b, gamma),
+                                        coc_twin_on(b, beta), 1e-5, coc_twin_on(b, h),
+                                        coc_twin_on(b, mean), coc_twin_on(b, inverse));
+        b->ops->layer_norm_tanh_backward(
+            b, n, d, coc_twin_on(b, x), coc_twin_on(b, h), coc_twin_on(b, mean),
+            coc_twin_on(b, inverse), coc_twin_on(b, gamma), coc_twin_on(b, dh), coc_twin_on(b, dx),
+            coc_twin_on(b, dgamma), coc_twin_on(b, dbeta));
     }
     check_sums("h", h);
     check_sums("mean", mean);
@@ -276,9 +267,9 @@ static void products_equal_reference(void)
         const coc_twin x = coc_twin_numbers(n, -1, 1), y = coc_twin_numbers(n, -1, 1),
                        out = coc_twin_numbers(n, -1, 1);
 
-        for (coc_backend *b = ref; b != NULL; b = next(b)) {
-            b->ops->multiply(b, n, 0.3, on(b, x), on(b, y), on(b, out));
-            b->ops->multiply(b, n, 1.25, on(b, x), NULL, on(b, x));
+        for (coc_backend *b = ref; b != NULL; b = coc_twin_next(b)) {
+            b->ops->multiply(b, n, 0.3, coc_twin_on(b, x), coc_twin_on(b, y), coc_twin_on(b, out));
+            b->ops->multiply(b, n, 1.25, coc_twin_on(b, x), NULL, coc_twin_on(b, x));
         }
         check_same("product", out);
         check_same("multiple", x);
@@ -293,7 +284,7 @@ int main(void)
         cuda = coc_test_backend("cuda", p == 0 ? COC_FP32 : COC_BF16);
         if (cuda == NULL) return COC_TEST_SKIPPED;
         fprintf(stderr, "%s\n", coc_precision_name(cuda->precision));
-        coc_twins_begin(cuda, 1);
+        coc_twins_begin(ref, cuda, 1);
         RUN(norms_equal_reference);
         RUN(groups_get_their_clips);
         RUN(squeezes_equal_reference);

@@ -16,26 +16,6 @@ static void check_same(const char *what, coc_twin t)
     coc_twin_check(what, t, 2e-7, 4e-7);
 }
 
-static void check_finished(void)
-{
-    CHECK(ref->ops->finish(ref) == COC_OK);
-    if (cuda->ops->finish(cuda) != COC_OK)
-        coc_test_fail(__FILE__, __LINE__, "%s", coc_error_text());
-}
-
-/* for (b = ref; b != NULL; b = next(b)): the reference, then the GPU, which is waited for. */
-static coc_backend *next(coc_backend *b)
-{
-    if (b == ref) return cuda;
-    check_finished();
-    return NULL;
-}
-
-static void *on(const coc_backend *b, coc_twin t)
-{
-    return b == ref ? t.ref : t.cuda;
-}
-
 /* ---- loss ---- */
 
 enum { TIES = 1, SETS = 2, TRACKS = 4, MASK = 8, GRADIENTS = 16, ALL_OPTIONS = 32 };
@@ -90,22 +70,22 @@ static void check_contrast(int64_t rows, int64_t columns, int d, uint32_t o)
     double got[COC_CONTRAST_RESULTS];
     const bool half = cuda->precision == COC_BF16; /* products may be rounded to TF32 */
 
-    for (coc_backend *b = ref; b != NULL; b = next(b)) {
+    for (coc_backend *b = ref; b != NULL; b = coc_twin_next(b)) {
         const coc_contrast c = {.rows = rows,
                                 .columns = columns,
                                 .d = d,
-                                .a = on(b, data.a),
-                                .p = on(b, data.p),
-                                .label = on(b, data.label),
-                                .row_set = on(b, data.row_set),
-                                .column_set = on(b, data.column_set),
-                                .row_track = on(b, data.row_track),
-                                .column_track = on(b, data.column_track),
+                                .a = coc_twin_on(b, data.a),
+                                .p = coc_twin_on(b, data.p),
+                                .label = coc_twin_on(b, data.label),
+                                .row_set = coc_twin_on(b, data.row_set),
+                                .column_set = coc_twin_on(b, data.column_set),
+                                .row_track = coc_twin_on(b, data.row_track),
+                                .column_track = coc_twin_on(b, data.column_track),
                                 .mask_track = (o & MASK) != 0,
                                 .scale = 1.0 / (double)rows};
 
-        b->ops->contrast(b, &c, o & GRADIENTS ? on(b, da) : NULL, o & GRADIENTS ? on(b, dp) : NULL,
-                         on(b, results));
+        b->ops->contrast(b, &c, o & GRADIENTS ? coc_twin_on(b, da) : NULL,
+                         o & GRADIENTS ? coc_twin_on(b, dp) : NULL, coc_twin_on(b, results));
     }
     if (o & GRADIENTS) {
         coc_twin_check("da", da, half ? 2e-3 : 5e-6, half ? 5e-3 : 2e-5);
@@ -154,9 +134,10 @@ static void check_updates(int64_t n, double largest)
     const coc_now *want = now.ref;
     coc_now got;
 
-    for (coc_backend *b = ref; b != NULL; b = next(b)) {
-        b->ops->clip_gradient(b, n, on(b, grad), largest, on(b, now));
-        b->ops->adam(b, n, &adam, on(b, now), on(b, grad), on(b, value), on(b, m), on(b, v));
+    for (coc_backend *b = ref; b != NULL; b = coc_twin_next(b)) {
+        b->ops->clip_gradient(b, n, coc_twin_on(b, grad), largest, coc_twin_on(b, now));
+        b->ops->adam(b, n, &adam, coc_twin_on(b, now), coc_twin_on(b, grad), coc_twin_on(b, value),
+                     coc_twin_on(b, m), coc_twin_on(b, v));
     }
     coc_test_get(cuda, now.cuda, 1, sizeof got, &got);
     CHECK_NEAR(got.norm, want->norm, 1e-12 * want->norm);
@@ -188,7 +169,7 @@ static void nothing_after_divergence(void)
 
     cuda->ops->clip_gradient(cuda, 3, grad.cuda, 1, now.cuda);
     cuda->ops->adam(cuda, 3, &adam, now.cuda, grad.cuda, value.cuda, m.cuda, v.cuda);
-    check_finished();
+    coc_twins_finish();
     coc_twin_check("value", value, 0, 0);
     coc_twin_check("m", m, 0, 0);
     coc_twin_check("v", v, 0, 0);
@@ -214,9 +195,10 @@ static void masks_equal_reference(void)
         const coc_twin views = coc_twin_copy(view, ROWS, sizeof *view);
         const coc_twin out = coc_twin_numbers(ROWS * counts[i], 0, 1);
 
-        for (coc_backend *b = ref; b != NULL; b = next(b))
-            b->ops->draw_keep(b, &key, on(b, now), on(b, pairs), on(b, views), ROWS, counts[i],
-                              0.05 + 0.2 * (double)i, on(b, out));
+        for (coc_backend *b = ref; b != NULL; b = coc_twin_next(b))
+            b->ops->draw_keep(b, &key, coc_twin_on(b, now), coc_twin_on(b, pairs),
+                              coc_twin_on(b, views), ROWS, counts[i], 0.05 + 0.2 * (double)i,
+                              coc_twin_on(b, out));
         coc_twin_check("mask", out, 0, 0);
         coc_twins_free();
     }
@@ -261,7 +243,7 @@ static step_data make_step(void)
 
     for (int i = 0; i < CLIPS; i++)
         label[i] = i % COLUMNS;
-    coc_twins_begin(cuda, 77);
+    coc_twins_begin(ref, cuda, 77);
     s.x = coc_twin_numbers(CLIPS * WIDE, -1, 1);
     s.dx = coc_twin_numbers(CLIPS * WIDE, -1, 1);
     s.dpooled = coc_twin_numbers(CLIPS * WIDE, 0, 1);
@@ -286,13 +268,13 @@ static void recorded_calls_give_the_same_bits(void)
 
     run_step(&called);
     run_step(&called);
-    check_finished();
+    coc_twins_finish();
     REQUIRE_OK(cuda->device->record(cuda->device, NULL));
     run_step(&recorded);
     REQUIRE_OK(cuda->device->recorded(cuda->device, NULL, &graph));
     REQUIRE_OK(cuda->device->launch(cuda->device, graph, NULL));
     REQUIRE_OK(cuda->device->launch(cuda->device, graph, NULL));
-    check_finished();
+    coc_twins_finish();
     coc_test_get(cuda, called.w.cuda, COLUMNS * WIDE, sizeof *want, want);
     coc_test_get(cuda, recorded.w.cuda, COLUMNS * WIDE, sizeof *got, got);
     CHECK(memcmp(got, want, sizeof got) == 0);
@@ -321,7 +303,7 @@ static void recording_takes_no_memory(void)
     REQUIRE_OK(cuda->device->launch(cuda->device, graph, NULL));
     cuda->device->graph_destroy(cuda->device, graph);
     ref->ops->multiply(ref, WIDE, 2, s.w.ref, NULL, s.w.ref);
-    check_finished();
+    coc_twins_finish();
     check_same("w", s.w);
     coc_twins_free();
 }
@@ -333,7 +315,7 @@ int main(void)
         cuda = coc_test_backend("cuda", p == 0 ? COC_FP32 : COC_BF16);
         if (cuda == NULL) return COC_TEST_SKIPPED;
         fprintf(stderr, "%s\n", coc_precision_name(cuda->precision));
-        coc_twins_begin(cuda, 1);
+        coc_twins_begin(ref, cuda, 1);
         RUN(contrasts_equal_reference);
         RUN(updates_equal_reference);
         RUN(nothing_after_divergence);

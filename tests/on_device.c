@@ -107,31 +107,65 @@ enum { MOST_TWINS = 64 };
 static coc_twin twins[MOST_TWINS];
 static int made;
 static uint32_t seed;
-static coc_backend *device_backend;
+static coc_backend *host_backend, *device_backend;
 
-void coc_twins_begin(coc_backend *b, uint32_t first_seed)
+void coc_twins_begin(coc_backend *ref, coc_backend *cuda, uint32_t first_seed)
 {
-    device_backend = b;
+    host_backend = ref;
+    device_backend = cuda;
     seed = first_seed;
+}
+
+void coc_twins_finish(void)
+{
+    require(host_backend->ops->finish(host_backend));
+    require(device_backend->ops->finish(device_backend));
+}
+
+coc_backend *coc_twin_next(coc_backend *b)
+{
+    if (b == host_backend) return device_backend;
+    coc_twins_finish();
+    return NULL;
+}
+
+void *coc_twin_on(const coc_backend *b, coc_twin t)
+{
+    return b == host_backend ? t.ref : t.cuda;
 }
 
 static coc_twin add_twin(void *host, int64_t count, size_t size, coc_twin_kind kind)
 {
-    const coc_twin t = {host, coc_test_put(device_backend, host, count, size), count, kind};
+    void *there = kind == COC_TWIN_STORED ? (void *)coc_test_put_stored(device_backend, host, count)
+                                          : coc_test_put(device_backend, host, count, size);
+    const coc_twin t = {host, there, count, kind};
 
     if (made == MOST_TWINS) abort();
     twins[made++] = t;
     return t;
 }
 
-coc_twin coc_twin_numbers(int64_t count, float low, float high)
+static float *random_numbers(int64_t count, float low, float high)
 {
     float *values = malloc((size_t)count * sizeof *values);
 
     coc_test_random(values, count, ++seed);
     for (int64_t i = 0; i < count; i++)
         values[i] = low + 0.5f * (values[i] + 1) * (high - low);
-    return add_twin(values, count, sizeof *values, COC_TWIN_FLOATS);
+    return values;
+}
+
+coc_twin coc_twin_numbers(int64_t count, float low, float high)
+{
+    return add_twin(random_numbers(count, low, high), count, sizeof(float), COC_TWIN_FLOATS);
+}
+
+coc_twin coc_twin_stored(int64_t count, float low, float high)
+{
+    float *values = random_numbers(count, low, high);
+
+    coc_test_round(device_backend, values, count);
+    return add_twin(values, count, sizeof *values, COC_TWIN_STORED);
 }
 
 coc_twin coc_twin_doubles(int64_t count, double low, double high)
@@ -167,7 +201,10 @@ void coc_twin_check(const char *what, coc_twin t, double error, double worst)
     void *got = malloc((size_t)t.count * size);
     double squares = 0, norm = 0, most = 0, off = 0;
 
-    coc_test_get(device_backend, t.cuda, t.count, size, got);
+    if (t.kind == COC_TWIN_STORED)
+        coc_test_get_stored(device_backend, t.cuda, t.count, got);
+    else
+        coc_test_get(device_backend, t.cuda, t.count, size, got);
     for (int64_t i = 0; i < t.count; i++) {
         const double a =
             t.kind == COC_TWIN_DOUBLES ? ((double *)got)[i] : (double)((float *)got)[i];

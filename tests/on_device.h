@@ -21,16 +21,29 @@ void coc_test_release(const coc_backend *b, void *memory);
 void coc_test_round(const coc_backend *b, float *values, int64_t count);
 
 /* The same numbers twice: for the reference, on the host, and for a backend, on its device. */
-typedef enum { COC_TWIN_FLOATS, COC_TWIN_DOUBLES, COC_TWIN_OTHERS } coc_twin_kind;
+typedef enum {
+    COC_TWIN_FLOATS,
+    COC_TWIN_STORED, /* floats on the host, what the backend stores on the device */
+    COC_TWIN_DOUBLES,
+    COC_TWIN_OTHERS
+} coc_twin_kind;
 typedef struct {
     void *ref, *cuda;
     int64_t count;
     coc_twin_kind kind;
 } coc_twin;
 
-/* Twins from now on are of b's device; random numbers follow from the seed. */
-void coc_twins_begin(coc_backend *b, uint32_t seed);
+/* Twins from now on are of these two; random numbers follow from the seed. */
+void coc_twins_begin(coc_backend *ref, coc_backend *cuda, uint32_t seed);
+/* for (b = ref; b != NULL; b = coc_twin_next(b)): the reference, then the other, whose work is
+ * waited for. A failure of either fails the test. */
+coc_backend *coc_twin_next(coc_backend *b);
+void coc_twins_finish(void);
+/* The one of the backend's side. */
+void *coc_twin_on(const coc_backend *b, coc_twin t);
 coc_twin coc_twin_numbers(int64_t count, float low, float high);
+/* An activation; both sides have the numbers that the device can store. */
+coc_twin coc_twin_stored(int64_t count, float low, float high);
 coc_twin coc_twin_doubles(int64_t count, double low, double high);
 coc_twin coc_twin_copy(const void *from, int64_t count, size_t size);
 /* The device's may differ from the host's by `error` of the norm, and nowhere by more than `worst`
