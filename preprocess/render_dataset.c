@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -192,6 +193,7 @@ static coc_status list_split(coc_dataset *dataset, coc_split split, int64_t *cap
             continue;
         status = coc_path_join(track, folder, names.name[i]);
         if (status != COC_OK) break;
+        if (rmdir(track) == 0) continue; /* empty: of no song, but its number would count */
         dataset->numbered[dataset->tracks++] =
             (coc_numbered){.song = read_uuid(track), .split = split, .number = number};
     }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -95,7 +96,7 @@ static coc_status check_soundfont(const work *w, const coc_song *song, outcome *
 typedef coc_status child_task(const work *w, const coc_song *song, outcome *end);
 
 /* Never returns. */
-static void be_child(const work *w, child_task *task, const coc_song *song, int pipe)
+static void be_child(const work *w, child_task *task, const coc_song *song, int pipe, pid_t parent)
 {
     const rlim_t seconds = (rlim_t)(60 + 20 * w->settings->max_seconds);
     const struct rlimit limit = {.rlim_cur = seconds, .rlim_max = seconds + 1};
@@ -105,6 +106,9 @@ static void be_child(const work *w, child_task *task, const coc_song *song, int 
     /* an interrupt from the terminal reaches all processes: the parent decides what it means */
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_DFL);
+    /* A song outlives nobody: the next run sweeps what is unfinished, and would find it in use. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(1);
     setrlimit(RLIMIT_CPU, &limit);
     status = task(w, song, &end);
     end.status = (int)status;
@@ -116,15 +120,17 @@ static void be_child(const work *w, child_task *task, const coc_song *song, int 
 
 static coc_status start_job(work *w, job *j, child_task *task, const coc_song *song)
 {
+    pid_t parent;
     int ends[2];
 
     if (pipe(ends) != 0)
         return COC_FAIL(COC_ERR_IO, "no pipe to a process for a song: %s", strerror(errno));
     fflush(NULL); /* or the child would print it again */
+    parent = getpid();
     j->process = fork();
     if (j->process == 0) {
         close(ends[0]);
-        be_child(w, task, song, ends[1]);
+        be_child(w, task, song, ends[1], parent);
     }
     close(ends[1]);
     if (j->process < 0) {

@@ -78,6 +78,9 @@ for signal in TERM INT KILL; do
         grep -q 'stopped with .* of 15 songs done' stop.err || fail "SIG$signal: $(tail -n 1 stop.err)"
         [ -z "$(find stopped -name '*partial*')" ] || fail "SIG$signal left something half written"
     fi
+    for _ in $(seq 100); do pgrep -f -- '--out stopped --jobs 1' >/dev/null || break; sleep 0.02; done
+    pgrep -f -- '--out stopped --jobs 1' >/dev/null && fail "SIG$signal: a song's process goes on without its parent"
+    mkdir stopped/train/Track00000 # empty: no track, and its number is free
     [ "$whole" -lt 12 ] || echo "note: SIG$signal came after the last song"
     render --out stopped --jobs 2 songs >resumed.txt 2>/dev/null || fail "resuming after SIG$signal"
     grep -q ' 0 done by' resumed.txt && fail "resuming after SIG$signal began afresh"
