@@ -49,12 +49,14 @@ static coc_status find_row(const char *name, const coc_backend_row **row)
     return (*row)->ops != NULL ? COC_OK : unknown_backend(name);
 }
 
-coc_status coc_backend_choose_device(const char *name, int local_rank, int local_size, bool share)
+coc_status coc_backend_choose_device(const char *name, int local_rank, int local_size, bool share,
+                                     int *sharers)
 {
     const coc_backend_row *row;
 
     COC_TRY(find_row(name, &row));
-    return row->choose != NULL ? row->choose(local_rank, local_size, share) : COC_OK;
+    *sharers = local_size;
+    return row->choose != NULL ? row->choose(local_rank, local_size, share, sharers) : COC_OK;
 }
 
 coc_status coc_backend_open(const coc_model_settings *settings, coc_backend **backend)

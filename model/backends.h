@@ -11,8 +11,8 @@ typedef struct {
      * stored_bytes are given. */
     coc_status (*open)(coc_backend *backend);
     bool bf16; /* can store activations as bf16 */
-    /* coc_backend_choose_device; NULL: there is no choice. */
-    coc_status (*choose)(int local_rank, int local_size, bool share);
+    /* coc_backend_choose_device; NULL: there is no choice, all ranks have the same. */
+    coc_status (*choose)(int local_rank, int local_size, bool share, int *sharers);
 } coc_backend_row;
 
 /* Ends with a row whose ops are NULL. */

@@ -237,8 +237,10 @@ struct coc_backend {
 
 /* Which of the machine's devices this process uses for a backend, by its rank among those of the
  * machine; once, before anything is opened on it. Otherwise it is the first. share: several ranks
- * may use the same. On backends of the host: nothing. Errors: COC_ERR_DEVICE, COC_ERR_SETTING. */
-coc_status coc_backend_choose_device(const char *name, int local_rank, int local_size, bool share);
+ * may use the same. *sharers: how many do. On backends of the host only that is found. Errors:
+ * COC_ERR_DEVICE, COC_ERR_SETTING. */
+coc_status coc_backend_choose_device(const char *name, int local_rank, int local_size, bool share,
+                                     int *sharers);
 
 /* The backend that the settings name (backend, precision, threads; 0 threads: OMP_NUM_THREADS). The
  * caller's. Errors: COC_ERR_SETTING (no such backend, with the names that exist; a precision that

@@ -129,13 +129,14 @@ static coc_status make_buffer(const coc_device *device, int64_t count, real **ou
     return device->zero(device, memory, (size_t)count * sizeof(real), NULL);
 }
 
-static coc_status make_buffers(coc_params *p)
+static coc_status make_buffers(coc_params *p, bool training)
 {
     COC_TRY(make_buffer(p->device, p->weights, &p->value));
+    COC_TRY(make_buffer(p->device, p->runnings, &p->running));
+    if (!training) return COC_OK;
     COC_TRY(make_buffer(p->device, p->weights, &p->grad));
     COC_TRY(make_buffer(p->device, p->weights, &p->m));
-    COC_TRY(make_buffer(p->device, p->weights, &p->v));
-    return make_buffer(p->device, p->runnings, &p->running);
+    return make_buffer(p->device, p->weights, &p->v);
 }
 
 /* A norm that is not there has no channels. */
@@ -175,7 +176,7 @@ int64_t coc_params_weights(const coc_network *network)
     return t.weights;
 }
 
-coc_status coc_params_create(const coc_network *network, const coc_device *device,
+coc_status coc_params_create(const coc_network *network, const coc_device *device, bool training,
                              coc_params **params)
 {
     table t = {0};
@@ -194,7 +195,7 @@ coc_status coc_params_create(const coc_network *network, const coc_device *devic
     p->tensors = t.tensors;
     p->weights = t.weights;
     p->runnings = t.runnings;
-    COC_TRY_GOTO(status, make_buffers(p), fail);
+    COC_TRY_GOTO(status, make_buffers(p, training), fail);
     COC_TRY_GOTO(status, reset_running(p), fail);
     return COC_OK;
 

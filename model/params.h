@@ -8,6 +8,7 @@
 #ifndef COC_MODEL_PARAMS_H
 #define COC_MODEL_PARAMS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/device.h"
@@ -57,18 +58,19 @@ typedef struct {
     int tensors;
     coc_tensor *tensor; /* [tensors], published names */
     coc_param_index at;
-    int64_t weights, runnings;  /* sizes of the flat buffers, gaps included */
-    real *value, *grad, *m, *v; /* [weights], on the device */
-    real *running;              /* [runnings], on the device */
-    int64_t batches;            /* num_batches_tracked */
+    int64_t weights, runnings; /* sizes of the flat buffers, gaps included */
+    real *value;               /* [weights], on the device */
+    real *grad, *m, *v;        /* the same, for training; NULL in a model that is only used */
+    real *running;             /* [runnings], on the device */
+    int64_t batches;           /* num_batches_tracked */
 } coc_params;
 
 /* Weights of a network, as coc_params.weights, without making any. */
 int64_t coc_params_weights(const coc_network *network);
 
-/* Buffers are zero but running variances, which are 1. network must outlive it.
- * Errors: COC_ERR_MEMORY. */
-coc_status coc_params_create(const coc_network *network, const coc_device *device,
+/* Buffers are zero but running variances, which are 1. training: with gradient and moments. network
+ * must outlive it. Errors: COC_ERR_MEMORY. */
+coc_status coc_params_create(const coc_network *network, const coc_device *device, bool training,
                              coc_params **params);
 void coc_params_destroy(coc_params **params);
 

@@ -108,16 +108,19 @@ static coc_status begin(coc_similarity *s)
     return device->zero(device, s->all_dp, (size_t)(s->batch * s->d) * sizeof *s->all_dp, NULL);
 }
 
-/* hash of bytes and what is in it so far; chunk [CHUNK] is host memory. */
-static coc_status add_to_hash(const coc_device *device, const void *from, int64_t bytes,
-                              void *chunk, uint64_t *hash)
+/* hash of bytes and what is in it so far; chunk [CHUNK] is pinned host memory. What is read may
+ * still be on its way from another rank: the wait is under the watchdog. */
+static coc_status add_to_hash(const coc_similarity *s, const void *from, int64_t bytes, void *chunk,
+                              uint64_t *hash)
 {
+    const coc_device *device = s->backend->device;
+
     for (int64_t at = 0; at < bytes; at += CHUNK) {
         const size_t n = (size_t)(bytes - at < CHUNK ? bytes - at : CHUNK);
         uint64_t link[2] = {*hash};
 
         COC_TRY(device->copy(device, chunk, (const char *)from + at, n, NULL));
-        COC_TRY(device->wait(device, NULL));
+        COC_TRY(coc_comm_wait_device(s->comm, device, NULL));
         link[1] = coc_hash(chunk, n);
         *hash = coc_hash(link, sizeof link);
     }
@@ -134,19 +137,19 @@ static coc_status check_rows(const coc_similarity *s, const char *what, const vo
     void *chunk = NULL;
     coc_status status;
 
-    COC_TRY_GOTO(status, coc_alloc(CHUNK, 1, &chunk), done);
+    COC_TRY_GOTO(status, device->alloc_host(device, CHUNK, &chunk), done);
     COC_TRY_GOTO(status, coc_alloc(s->comm->size, sizeof *found, &found), done);
-    COC_TRY_GOTO(status, add_to_hash(device, sent, s->pairs * row, chunk, &own), done);
+    COC_TRY_GOTO(status, add_to_hash(s, sent, s->pairs * row, chunk, &own), done);
     for (int rank = 0; rank < s->comm->size; rank++) {
         const int64_t bytes = s->tracks[rank] * row;
 
-        COC_TRY_GOTO(status, add_to_hash(device, part, bytes, chunk, &found[rank]), done);
+        COC_TRY_GOTO(status, add_to_hash(s, part, bytes, chunk, &found[rank]), done);
         part += bytes;
     }
     status = coc_check_slabs(s->comm, what, own, found);
 
 done:
-    free(chunk);
+    device->release_host(device, chunk);
     free(found);
     return status;
 }

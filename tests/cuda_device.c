@@ -22,17 +22,22 @@ static void ranks_choose_a_device(void)
 {
     const char *reason;
     const int count = coc_cuda_count(&reason);
+    int sharers = 0;
 
     unsetenv("SLURM_LOCALID");
-    CHECK(coc_cuda_choose(0, count + 1, false) == COC_ERR_SETTING);
+    CHECK(coc_cuda_choose(0, count + 1, false, &sharers) == COC_ERR_SETTING);
     CHECK(strstr(coc_error_text(), "comm.share_gpu: true") != NULL);
-    REQUIRE_OK(coc_cuda_choose(count, count + 1, true)); /* the first one again */
+    REQUIRE_OK(coc_cuda_choose(count - 1, count, false, &sharers));
+    CHECK(sharers == 1);
+    REQUIRE_OK(coc_cuda_choose(count, count + 1, true, &sharers)); /* the first one again */
+    CHECK(sharers == 2);
     if (count == 1) {
         setenv("SLURM_LOCALID", "3", 1);
         setenv("CUDA_VISIBLE_DEVICES", "0,1", 1);
-        CHECK(coc_cuda_choose(3, 4, false) == COC_ERR_SETTING);
+        CHECK(coc_cuda_choose(3, 4, false, &sharers) == COC_ERR_SETTING);
         setenv("CUDA_VISIBLE_DEVICES", "2", 1);
-        REQUIRE_OK(coc_cuda_choose(3, 4, false));
+        REQUIRE_OK(coc_cuda_choose(3, 4, false, &sharers));
+        CHECK(sharers == 1);
         unsetenv("CUDA_VISIBLE_DEVICES");
     }
     REQUIRE_OK(coc_cuda_device(&device));

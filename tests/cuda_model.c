@@ -86,7 +86,7 @@ static coc_status create_rest(const inputs *in, int64_t group, model *m)
     const int64_t d = m->network.embedding;
     const coc_model_settings settings = {.similarity_scale = 0.01};
 
-    COC_TRY(coc_params_create(&m->network, device_of(m), &m->params));
+    COC_TRY(coc_params_create(&m->network, device_of(m), true, &m->params));
     COC_TRY(coc_params_init(m->params, &settings, 3));
     COC_TRY(coc_encoder_create(m->backend, &m->network, CLIPS, true, &m->encoder));
     COC_TRY(coc_groups_create(m->comm, PAIRS, group, &m->groups));

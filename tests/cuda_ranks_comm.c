@@ -223,14 +223,15 @@ int main(void)
     coc_backend *backend = NULL;
     const char *reason;
     coc_status status;
-    int result = COC_TEST_SKIPPED;
+    int result = COC_TEST_SKIPPED, sharers;
 
     setenv("COC_EMULATOR_DEVICES", "4", 0);
     strcpy(settings.backend, "mpi");
     status = coc_comm_start(&settings, &world);
     if (status == COC_OK) {
         settings.share_gpu = coc_cuda_count(&reason) < world->local_size;
-        if (coc_backend_choose_device("cuda", world->local_rank, world->local_size, true) == COC_OK)
+        if (coc_backend_choose_device("cuda", world->local_rank, world->local_size, true,
+                                      &sharers) == COC_OK)
             backend = coc_test_backend("cuda", COC_FP32);
         status = coc_comm_agree(world, "opening",
                                 backend != NULL ? COC_OK : COC_FAIL(COC_ERR_DEVICE, "no GPU"));

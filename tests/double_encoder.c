@@ -55,7 +55,7 @@ static coc_status model_create(double width, double depth, int64_t group, model 
     m->network.embedding = EMBEDDING;
     COC_TRY(coc_comm_self(&m->comm));
     COC_TRY(coc_backend_create("ref", 1, &m->backend));
-    COC_TRY(coc_params_create(&m->network, m->backend->device, &m->params));
+    COC_TRY(coc_params_create(&m->network, m->backend->device, true, &m->params));
     COC_TRY(coc_params_init(m->params, &settings, 7));
     COC_TRY(coc_encoder_create(m->backend, &m->network, CLIPS, true, &m->encoder));
     COC_TRY(coc_groups_create(m->comm, PAIRS, group, &m->groups));

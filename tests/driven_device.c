@@ -80,7 +80,10 @@ static coc_status run(void)
 
 static coc_status open_all(const coc_comm_settings *settings)
 {
-    COC_TRY(coc_backend_choose_device("cuda", world->local_rank, world->local_size, true));
+    int sharers;
+
+    COC_TRY(
+        coc_backend_choose_device("cuda", world->local_rank, world->local_size, true, &sharers));
     COC_TRY(coc_backend_create("cuda", 1, &backend));
     device = backend->device;
     COC_TRY(coc_device_alloc(device, (int64_t)COUNT * MOST, sizeof *memory, &memory));

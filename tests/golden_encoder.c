@@ -46,7 +46,7 @@ static coc_status model_create(const char *file, bool training, model *m)
     COC_TRY(coc_network_build(profile, width, depth, 64, 501, &m->network));
     COC_TRY(coc_comm_self(&m->comm));
     COC_TRY(coc_backend_create(backend_name, 0, &m->backend));
-    COC_TRY(coc_params_create(&m->network, m->backend->device, &m->params));
+    COC_TRY(coc_params_create(&m->network, m->backend->device, true, &m->params));
     COC_TRY(coc_safetensors_read(weights_path, m->params));
     m->x = coc_golden_read(file, "x", &count);
     m->pairs = count / (2 * profile->channels * 64 * 501);
@@ -406,7 +406,7 @@ static void one_channel(void)
     REQUIRE(stem != NULL && x != NULL && want != NULL);
     REQUIRE_OK(coc_profile_find("cocola-mel", 1, &profile));
     REQUIRE_OK(coc_network_build(profile, m.network.width, m.network.depth, 64, 501, &network));
-    REQUIRE_OK(coc_params_create(&network, m.backend->device, &params));
+    REQUIRE_OK(coc_params_create(&network, m.backend->device, true, &params));
     copy_but_stem(m.params, params);
     memcpy(params->value + params->at.stem, stem, (size_t)stems * sizeof *stem);
     n = count / network.embedding;

@@ -45,7 +45,7 @@ static coc_status params_for(coc_backend *backend, int d, coc_network *network, 
     COC_TRY(coc_profile_find("cocola-hps", 2, &profile));
     COC_TRY(coc_network_build(profile, 0.1, 0.1, 64, 64, network));
     network->embedding = d;
-    return coc_params_create(network, backend->device, params);
+    return coc_params_create(network, backend->device, true, params);
 }
 
 /* One group of loss.h5: K pairs of d values. The logits of float arithmetic are exact to about

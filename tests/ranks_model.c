@@ -143,7 +143,7 @@ static coc_status model_create(const global_batch *g, coc_comm *comm, model *m)
 
     memset(m, 0, sizeof *m);
     COC_TRY(coc_backend_create(backend_name, 1, &m->backend));
-    COC_TRY(coc_params_create(&g->network, m->backend->device, &m->params));
+    COC_TRY(coc_params_create(&g->network, m->backend->device, true, &m->params));
     COC_TRY(coc_params_init(m->params, &settings, 3));
     COC_TRY(coc_encoder_create(m->backend, &g->network, 2 * n, true, &m->encoder));
     COC_TRY(coc_groups_create(comm, g->pairs, g->group, &m->groups));

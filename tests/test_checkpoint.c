@@ -26,7 +26,7 @@ static coc_params *make_params(uint32_t seed)
 {
     coc_params *p = NULL;
 
-    if (coc_params_create(&network, coc_device_host(), &p) != COC_OK) {
+    if (coc_params_create(&network, coc_device_host(), true, &p) != COC_OK) {
         coc_test_fail(__FILE__, __LINE__, "%s", coc_error_text());
         exit(1);
     }
@@ -242,20 +242,20 @@ static void test_other_model(void)
     coc_params *p = NULL;
     coc_network wide;
 
-    REQUIRE_OK(coc_params_create(&mel_network, coc_device_host(), &p));
+    REQUIRE_OK(coc_params_create(&mel_network, coc_device_host(), true, &p));
     CHECK(coc_checkpoint_read(path, p, false) == COC_ERR_INPUT);
     CHECK(strstr(coc_error_text(), "cocola-hps") != NULL);
     CHECK(strstr(coc_error_text(), "cocola-mel") != NULL);
     coc_params_destroy(&p);
 
     REQUIRE_OK(coc_network_build(network.profile, 0.5, 0.1, COC_BANDS, COC_FRAMES, &wide));
-    REQUIRE_OK(coc_params_create(&wide, coc_device_host(), &p));
+    REQUIRE_OK(coc_params_create(&wide, coc_device_host(), true, &p));
     CHECK(coc_checkpoint_read(path, p, false) == COC_ERR_INPUT);
     CHECK(strstr(coc_error_text(), "shape") != NULL);
     coc_params_destroy(&p);
 
     REQUIRE_OK(coc_network_build(network.profile, 0.1, 1, COC_BANDS, COC_FRAMES, &wide));
-    REQUIRE_OK(coc_params_create(&wide, coc_device_host(), &p));
+    REQUIRE_OK(coc_params_create(&wide, coc_device_host(), true, &p));
     CHECK(coc_checkpoint_read(path, p, false) == COC_ERR_INPUT);
     CHECK(strstr(coc_error_text(), "_blocks.") != NULL);
     coc_params_destroy(&p);

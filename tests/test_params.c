@@ -14,7 +14,7 @@ static coc_params *make_params(double width, double depth)
 
     if (coc_profile_find("cocola-hps", 2, &profile) != COC_OK) return NULL;
     if (coc_network_build(profile, width, depth, 64, 501, &network) != COC_OK) return NULL;
-    if (coc_params_create(&network, coc_device_host(), &params) != COC_OK) return NULL;
+    if (coc_params_create(&network, coc_device_host(), true, &params) != COC_OK) return NULL;
     return params;
 }
 

@@ -24,7 +24,7 @@ static char *write_model(size_t *count)
     if (coc_path_join(path, coc_test_folder("safetensors"), "a.safetensors") != COC_OK ||
         coc_profile_find("cocola-hps", 0, &profile) != COC_OK ||
         coc_network_build(profile, 0.1, 0.1, COC_BANDS, COC_FRAMES, &network) != COC_OK ||
-        coc_params_create(&network, coc_device_host(), &p) != COC_OK) {
+        coc_params_create(&network, coc_device_host(), true, &p) != COC_OK) {
         coc_test_fail(__FILE__, __LINE__, "%s", coc_error_text());
         return NULL;
     }

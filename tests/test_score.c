@@ -159,7 +159,7 @@ static coc_model *make_model(void)
     coc_settings_default(&settings);
     if (coc_profile_find("cocola-hps", 0, &profile) != COC_OK ||
         coc_network_build(profile, 0.1, 0.1, COC_BANDS, COC_FRAMES, &network) != COC_OK ||
-        coc_params_create(&network, coc_device_host(), &p) != COC_OK ||
+        coc_params_create(&network, coc_device_host(), true, &p) != COC_OK ||
         coc_params_init(p, &settings.model, 1) != COC_OK || settle_norms(p) != COC_OK ||
         coc_checkpoint_write(place("model.h5"), p, NULL, &info) != COC_OK ||
         coc_model_open(place("model.h5"), coc_device_host(), &model) != COC_OK) {

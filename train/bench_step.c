@@ -145,7 +145,7 @@ static coc_status prepare(bench *b)
     b->args.on.threads = (int)a->threads;
     COC_TRY(coc_backend_choice_set(&a->on, &s->model));
     COC_TRY(coc_backend_choose_device(a->on.backend, b->trainer->comm->local_rank,
-                                      b->trainer->comm->local_size, false));
+                                      b->trainer->comm->local_size, false, &b->trainer->sharers));
     return a->whole ? coc_backend_open(&s->model, &b->trainer->backend)
                     : coc_timed_backend_open(&s->model, &b->trainer->backend);
 }

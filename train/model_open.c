@@ -38,7 +38,7 @@ static coc_status fill(const char *path, bool weights_alone, const coc_device *d
     COC_TRY(coc_profile_find(m->info.profile, 0, &profile));
     COC_TRY(coc_network_build(profile, m->info.width, m->info.depth, COC_BANDS, COC_FRAMES,
                               &m->network));
-    COC_TRY(coc_params_create(&m->network, device, &m->params));
+    COC_TRY(coc_params_create(&m->network, device, false, &m->params));
     return weights_alone ? coc_safetensors_read(path, m->params)
                          : coc_checkpoint_read(path, m->params, false);
 }

@@ -21,11 +21,12 @@ coc_status coc_backend_choice_open(const coc_backend_choice *choice, const coc_c
                                    coc_backend **backend)
 {
     coc_model_settings settings = {.graphs = false};
+    int sharers;
 
     *backend = NULL;
     COC_TRY(coc_backend_choice_set(choice, &settings));
     if (comm != NULL)
-        COC_TRY(
-            coc_backend_choose_device(choice->backend, comm->local_rank, comm->local_size, true));
+        COC_TRY(coc_backend_choose_device(choice->backend, comm->local_rank, comm->local_size, true,
+                                          &sharers));
     return coc_backend_open(&settings, backend);
 }

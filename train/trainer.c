@@ -47,7 +47,6 @@ static coc_status compare_data(const coc_trainer *t)
 static coc_status check_memory(const coc_trainer *t, int64_t viewed)
 {
     const coc_device *device = t->backend->device;
-    const bool shared = device->side == COC_HOST || t->settings.comm.share_gpu;
     const coc_memory_needs needs = {.settings = &t->settings,
                                     .whole = &t->network,
                                     .seen = &t->seen,
@@ -58,7 +57,7 @@ static coc_status check_memory(const coc_trainer *t, int64_t viewed)
     coc_memory_plan plan;
 
     COC_TRY(coc_memory_plan_make(&needs, &plan));
-    return coc_memory_plan_check(&plan, device, shared ? t->comm->local_size : 1);
+    return coc_memory_plan_check(&plan, device, t->sharers);
 }
 
 static coc_status create_model(coc_trainer *t)
@@ -84,7 +83,7 @@ static coc_status create_model(coc_trainer *t)
     t->viewed = n;
     if (views && t->viewed > MOST_VIEWED) t->viewed = MOST_VIEWED;
     COC_TRY(check_memory(t, views ? t->viewed : 0));
-    COC_TRY(coc_params_create(&t->network, device, &t->params));
+    COC_TRY(coc_params_create(&t->network, device, true, &t->params));
     COC_TRY(coc_params_init(t->params, &s->model, (uint64_t)s->train.seed));
     COC_TRY(coc_encoder_create(t->backend, &t->seen, n, true, &t->encoder));
     if (views) COC_TRY(coc_encoder_create(t->backend, &t->network, t->viewed, false, &t->viewer));
@@ -137,7 +136,7 @@ static coc_status create_local(coc_trainer *t)
     COC_TRY(share_pairs(t));
     COC_TRY(open_data(t));
     COC_TRY(coc_backend_choose_device(s->model.backend, t->comm->local_rank, t->comm->local_size,
-                                      s->comm.share_gpu));
+                                      s->comm.share_gpu, &t->sharers));
     COC_TRY(coc_clips_create(s->model.backend, s->data.features, COC_FRAMES, s->data.threads,
                              &t->clips));
     return coc_backend_open(&s->model, &t->backend);

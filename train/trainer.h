@@ -25,6 +25,7 @@ typedef struct {
     coc_network network;  /* of whole windows: what is saved, validated and used */
     coc_network seen;     /* the same weights on what training sees of a window (data.crop) */
     coc_backend *backend;
+    int sharers; /* ranks that use its device */
     coc_params *params;
     coc_encoder *encoder; /* trains on `seen` */
     coc_encoder *viewer;  /* embeds whole windows for validation; NULL: the encoder does */
@@ -54,8 +55,8 @@ typedef struct {
 coc_status coc_trainer_create(const coc_settings *settings, coc_comm *comm, const char *run,
                               coc_trainer **trainer);
 
-/* The part of it that needs no data, for a measurement: takes trainer->settings, ->world and
- * ->backend; fills in pairs, network, weights, encoder, groups and memory. Collective. Errors: all
+/* The part of it that needs no data, for a measurement: takes trainer->settings, ->world,
+ * ->backend and ->sharers; fills in pairs, network, weights, encoder, groups and memory. Collective. Errors: all
  * kinds. */
 coc_status coc_trainer_create_model(coc_trainer *trainer);
 void coc_trainer_destroy(coc_trainer **trainer);

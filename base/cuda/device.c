@@ -283,12 +283,14 @@ static coc_status count_devices(int *count)
                     reason);
 }
 
-coc_status coc_cuda_choose(int local_rank, int local_size, bool share)
+coc_status coc_cuda_choose(int local_rank, int local_size, bool share, int *sharers)
 {
+    bool own;
     int count;
 
     COC_TRY(count_devices(&count));
-    if (local_size > count && !share && !task_sees_its_own(count))
+    own = task_sees_its_own(count);
+    if (local_size > count && !share && !own)
         return COC_FAIL(COC_ERR_SETTING,
                         "%d ranks on this machine, but %d GPU%s: start fewer ranks, or let them "
                         "share with comm.share_gpu: true",
@@ -296,6 +298,7 @@ coc_status coc_cuda_choose(int local_rank, int local_size, bool share)
     pthread_mutex_lock(&state.lock);
     if (!state.open) state.index = local_rank % count;
     pthread_mutex_unlock(&state.lock);
+    *sharers = own ? 1 : (local_size - local_rank % count + count - 1) / count;
     return COC_OK;
 }
 

@@ -11,9 +11,10 @@
 #include "base/device.h"
 
 /* Pick the device by this rank's place among the ranks of its machine, before it is used; share:
- * several ranks may have the same. Errors, each with what can be done: COC_ERR_DEVICE (no driver,
- * too old a driver, no device, too old a device), COC_ERR_SETTING (more ranks than devices). */
-coc_status coc_cuda_choose(int local_rank, int local_size, bool share);
+ * several ranks may have the same. *sharers: ranks that have this one. Errors, each with what can
+ * be done: COC_ERR_DEVICE (no driver, too old a driver, no device, too old a device),
+ * COC_ERR_SETTING (more ranks than devices). */
+coc_status coc_cuda_choose(int local_rank, int local_size, bool share, int *sharers);
 
 /* The chosen device, or the first. Made at the first call, for the life of the process.
  * Errors: COC_ERR_DEVICE. */
