@@ -130,6 +130,34 @@ static coc_status host_order(const coc_device *device, coc_stream *stream, coc_s
     return COC_OK;
 }
 
+static coc_status host_mark_create(const coc_device *device, coc_mark **mark)
+{
+    (void)device;
+    *mark = NULL;
+    return COC_OK;
+}
+
+static void host_mark_destroy(const coc_device *device, coc_mark *mark)
+{
+    (void)device;
+    (void)mark;
+}
+
+static coc_status host_mark_set(const coc_device *device, coc_mark *mark, coc_stream *stream)
+{
+    (void)device;
+    (void)mark;
+    (void)stream;
+    return COC_OK;
+}
+
+static coc_status host_mark_wait(const coc_device *device, coc_mark *mark)
+{
+    (void)device;
+    (void)mark;
+    return COC_OK;
+}
+
 const coc_device *coc_device_host(void)
 {
     static const coc_device host = {.name = "host",
@@ -147,7 +175,11 @@ const coc_device *coc_device_host(void)
                                     .release_host = host_release,
                                     .stream_create = host_stream_create,
                                     .stream_destroy = host_stream_destroy,
-                                    .order = host_order};
+                                    .order = host_order,
+                                    .mark_create = host_mark_create,
+                                    .mark_destroy = host_mark_destroy,
+                                    .mark_set = host_mark_set,
+                                    .mark_wait = host_mark_wait};
 
     return &host;
 }
@@ -158,6 +190,22 @@ coc_status coc_device_alloc(const coc_device *device, int64_t count, size_t size
     const coc_status status = device->alloc(device, (size_t)count * size, &memory);
 
     memcpy(out_pointer, &memory, sizeof memory);
+    return status;
+}
+
+coc_status coc_device_record(const coc_device *device, coc_stream *stream,
+                             coc_status (*give)(void *), void *context, coc_graph **graph)
+{
+    coc_status status, ended;
+
+    *graph = NULL;
+    COC_TRY(device->record(device, stream));
+    status = give(context);
+    ended = device->recorded(device, stream, graph);
+    if (status == COC_OK) status = ended;
+    if (status == COC_OK) return COC_OK;
+    if (*graph != NULL) device->graph_destroy(device, *graph);
+    *graph = NULL;
     return status;
 }
 

@@ -21,6 +21,7 @@
 typedef enum { COC_HOST, COC_ACCELERATOR } coc_side;
 typedef struct coc_stream coc_stream; /* opaque; NULL: the host, or the device's main stream */
 typedef struct coc_graph coc_graph;   /* opaque: recorded calls */
+typedef struct coc_mark coc_mark;     /* opaque: a place in the work of a stream; NULL: the host */
 typedef struct coc_device coc_device;
 
 struct coc_device {
@@ -58,6 +59,14 @@ struct coc_device {
     /* What `stream` is given from now on is done after all that `first` has been given so far. */
     coc_status (*order)(const coc_device *device, coc_stream *stream, coc_stream *first);
 
+    /* A mark stands after all that a stream had been given when it was last set. mark_wait waits
+     * for that and for nothing after it, on any thread; it returns at once where the mark was never
+     * set. Not set while the stream is recorded. Errors: COC_ERR_DEVICE. */
+    coc_status (*mark_create)(const coc_device *device, coc_mark **mark);
+    void (*mark_destroy)(const coc_device *device, coc_mark *mark); /* takes NULL */
+    coc_status (*mark_set)(const coc_device *device, coc_mark *mark, coc_stream *stream);
+    coc_status (*mark_wait)(const coc_device *device, coc_mark *mark);
+
     /* Whether the four below work; where not they are never called. */
     bool records;
     coc_status (*record)(const coc_device *device, coc_stream *stream);
@@ -71,6 +80,11 @@ struct coc_device {
  * caller gives it back with device->release. */
 coc_status coc_device_alloc(const coc_device *device, int64_t count, size_t size,
                             void *out_pointer);
+
+/* Record what `give` gives to the stream. The recording ends in any case: a stream that records can
+ * do nothing else. *graph NULL after a failure. Errors: those of give, COC_ERR_DEVICE. */
+coc_status coc_device_record(const coc_device *device, coc_stream *stream,
+                             coc_status (*give)(void *context), void *context, coc_graph **graph);
 
 /* The host. Big blocks ask for huge pages; pages are touched first by whoever writes them first. */
 const coc_device *coc_device_host(void);

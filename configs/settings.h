@@ -30,12 +30,13 @@ typedef struct {
     coc_channel_mode channel_mode;
     double both_first; /* share of the run before channel_mode holds */
     coc_window_mode windows;
-    double overlap;   /* r: windows of a track overlap at most by this share; 0.5 */
-    double crop;      /* seconds of a window that training sees; 5: all of it */
-    double noise;     /* sigma of the noise on the positives' waveform; 1e-3 of full scale */
-    bool submixtures; /* false: one stem each (published generate_submixtures) */
-    int threads;      /* threads that read, mix and compute features; 0: OMP_NUM_THREADS */
-    int prefetch;     /* batches made ahead; 0: none, in the step's own thread */
+    double overlap;    /* r: windows of a track overlap at most by this share; 0.5 */
+    double crop;       /* seconds of a window that training sees; 5: all of it */
+    double noise;      /* sigma of the noise on the positives' waveform; 1e-3 of full scale */
+    bool submixtures;  /* false: one stem each (published generate_submixtures) */
+    int threads;       /* threads that read, mix and compute features; 0: OMP_NUM_THREADS */
+    int prefetch;      /* batches made ahead; 0: none, in the step's own thread */
+    double feed_stems; /* stems a clip, on average, in page-locked memory of a GPU's batches */
 } coc_data_settings;
 
 typedef struct {

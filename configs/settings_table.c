@@ -76,6 +76,12 @@ static const coc_setting table[] = {
      COC_MAX_PREFETCH, NULL, "batches",
      "Batches that are made ahead while the model computes. 0: each batch is made when it is "
      "needed."},
+    {"data.feed_stems", COC_SETTING_NUMBER, COC_EFFECT_NONE, FIELD(data, feed_stems), "6", 0, 128,
+     NULL, "stems a clip",
+     "On a GPU with model.graphs, the stems of a whole batch lie in page-locked memory of the "
+     "host, where the GPU fetches them by itself; two batches take turns. This is how many there "
+     "is room for, on average over the batch: 6 take 1.9 MB a clip, of which there are two a pair. "
+     "A batch with more is handed over piece by piece, as all are with 0."},
 
     {"model.backend", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(model, backend), "cpu", 0, 0,
      backend_names, "",

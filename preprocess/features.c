@@ -12,7 +12,7 @@ int coc_feature_channels(coc_feature_kind kind)
     return kind == COC_FEATURES_HPS ? 2 : 1;
 }
 
-static coc_status find_backend(const char *name, const coc_feature_ops **ops)
+coc_status coc_feature_ops_find(const char *name, const coc_feature_ops **ops)
 {
     char known[128];
     int used = 0;
@@ -35,7 +35,7 @@ coc_status coc_features_create(const char *backend, int threads, coc_features **
     coc_status status;
 
     *features = NULL;
-    COC_TRY(find_backend(backend, &ops));
+    COC_TRY(coc_feature_ops_find(backend, &ops));
     COC_TRY(coc_alloc(1, sizeof **features, features));
     (*features)->ops = ops;
     (*features)->threads = threads;

@@ -42,7 +42,6 @@ static coc_status cpu_create(coc_features *features)
     cpu_features *cpu;
 
     features->device = coc_device_host();
-    features->chunk = COC_HOST_CHUNK;
     if (features->threads < 1) features->threads = omp_get_max_threads();
     COC_TRY(coc_alloc(1, sizeof *cpu, &features->impl));
     cpu = features->impl;
@@ -131,8 +130,12 @@ static coc_status cpu_mel(coc_features *features, const float *wave, int64_t n, 
 }
 
 const coc_feature_ops coc_features_cpu = {.name = "cpu",
+                                          .chunk = COC_HOST_CHUNK,
+                                          .bytes = coc_features_no_bytes,
                                           .create = cpu_create,
                                           .destroy = cpu_destroy,
                                           .mix = cpu_mix,
+                                          .mix_feed = coc_features_mix_feed,
                                           .hps = cpu_hps,
-                                          .mel = cpu_mel};
+                                          .mel = cpu_mel,
+                                          .crop = coc_features_crop};

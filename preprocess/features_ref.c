@@ -31,7 +31,6 @@ static coc_status ref_create(coc_features *features)
     reference *r;
 
     features->device = coc_device_host();
-    features->chunk = COC_HOST_CHUNK;
     features->threads = 1;
     COC_TRY(coc_alloc(1, sizeof(reference), &features->impl));
     r = features->impl;
@@ -232,8 +231,12 @@ static coc_status ref_mel(coc_features *features, const float *wave, int64_t n, 
 }
 
 const coc_feature_ops coc_features_ref = {.name = "ref",
+                                          .chunk = COC_HOST_CHUNK,
+                                          .bytes = coc_features_no_bytes,
                                           .create = ref_create,
                                           .destroy = ref_destroy,
                                           .mix = ref_mix,
+                                          .mix_feed = coc_features_mix_feed,
                                           .hps = ref_hps,
-                                          .mel = ref_mel};
+                                          .mel = ref_mel,
+                                          .crop = coc_features_crop};

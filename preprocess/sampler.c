@@ -233,6 +233,28 @@ void coc_sampler_draw_fixed(const coc_sampler *sampler, int64_t window, coc_pair
 /* ---- reading ----------------------------------------------------------------------------------
  */
 
+coc_status coc_sampler_read(const coc_sampler *sampler, const coc_pair *pair, int view,
+                            int16_t *pcm, float *gain)
+{
+    for (int i = 0; i < pair->stems[view]; i++) {
+        const int64_t stem = pair->stem[view][i];
+
+        COC_TRY(coc_store_read(sampler->store, stem, pair->first_sample, COC_CLIP_SAMPLES,
+                               pcm + (int64_t)i * COC_CLIP_SAMPLES));
+        gain[i] = ldexpf(1.0f, coc_store_stem(sampler->store, stem)->exponent - 15);
+    }
+    return COC_OK;
+}
+
+coc_rng_key coc_sampler_noise_key(const coc_sampler *sampler, int view, int64_t position)
+{
+    return (coc_rng_key){.seed = sampler->seed,
+                         .draw = COC_DRAW_NOISE,
+                         .item = (uint32_t)position,
+                         .step = (uint32_t)(position >> 32),
+                         .view = (uint8_t)view};
+}
+
 coc_status coc_sampler_mix(const coc_sampler *sampler, const coc_pair *pair, int view,
                            int64_t position, float noise, coc_mix_scratch *scratch, coc_mix *mix)
 {
@@ -240,23 +262,14 @@ coc_status coc_sampler_mix(const coc_sampler *sampler, const coc_pair *pair, int
 
     COC_TRY(coc_grow(&scratch->pcm, &scratch->capacity, stems,
                      COC_CLIP_SAMPLES * sizeof *scratch->pcm));
-    for (int i = 0; i < stems; i++) {
-        const int64_t stem = pair->stem[view][i];
-        int16_t *pcm = scratch->pcm + (int64_t)i * COC_CLIP_SAMPLES;
-
-        COC_TRY(coc_store_read(sampler->store, stem, pair->first_sample, COC_CLIP_SAMPLES, pcm));
-        scratch->pointer[i] = pcm;
-        scratch->gain[i] = ldexpf(1.0f, coc_store_stem(sampler->store, stem)->exponent - 15);
-    }
+    COC_TRY(coc_sampler_read(sampler, pair, view, scratch->pcm, scratch->gain));
+    for (int i = 0; i < stems; i++)
+        scratch->pointer[i] = scratch->pcm + (int64_t)i * COC_CLIP_SAMPLES;
     *mix = (coc_mix){.stems = stems,
                      .pcm = scratch->pointer,
                      .gain = scratch->gain,
                      .noise = view == 1 ? noise : 0.0f,
-                     .noise_key = {.seed = sampler->seed,
-                                   .draw = COC_DRAW_NOISE,
-                                   .item = (uint32_t)position,
-                                   .step = (uint32_t)(position >> 32),
-                                   .view = (uint8_t)view}};
+                     .noise_key = coc_sampler_noise_key(sampler, view, position)};
     return COC_OK;
 }
 

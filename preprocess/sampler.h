@@ -53,6 +53,14 @@ void coc_sampler_draw(const coc_sampler *sampler, int64_t position, coc_pair *pa
  * and whatever other tracks the store holds. */
 void coc_sampler_draw_fixed(const coc_sampler *sampler, int64_t window, coc_pair *pair);
 
+/* Read one member's stems (view 0 anchor, 1 positive): pcm [stems][COC_CLIP_SAMPLES], gain [stems].
+ * Errors: those of coc_store_read. */
+coc_status coc_sampler_read(const coc_sampler *sampler, const coc_pair *pair, int view,
+                            int16_t *pcm, float *gain);
+
+/* What keys the noise on a clip: its view and the pair's position. */
+coc_rng_key coc_sampler_noise_key(const coc_sampler *sampler, int view, int64_t position);
+
 /* Memory of one mix; zero at the start, grows as needed. */
 typedef struct {
     int16_t *pcm;     /* [capacity][COC_CLIP_SAMPLES] */

@@ -123,6 +123,55 @@ static void streams_can_be_ordered(void)
     device->stream_destroy(device, NULL);
 }
 
+/* Background streams have the lowest priority that the device knows, the main stream and others
+ * the highest. */
+static void background_streams_give_way(void)
+{
+    coc_stream *fore, *back;
+    int least, greatest, priority;
+
+    REQUIRE(cudaDeviceGetStreamPriorityRange(&least, &greatest) == cudaSuccess);
+    REQUIRE_OK(device->stream_create(device, false, &fore));
+    REQUIRE_OK(device->stream_create(device, true, &back));
+    CHECK(cudaStreamGetPriority(coc_cuda_stream(back), &priority) == cudaSuccess);
+    CHECK(priority == least);
+    CHECK(cudaStreamGetPriority(coc_cuda_stream(fore), &priority) == cudaSuccess);
+    CHECK(priority == greatest);
+    CHECK(cudaStreamGetPriority(coc_cuda_stream(NULL), &priority) == cudaSuccess);
+    CHECK(priority == greatest);
+    device->stream_destroy(device, fore);
+    device->stream_destroy(device, back);
+}
+
+/* A mark that was never set is not waited for; one that was has all before it done, also when it is
+ * set again. */
+static void marks_are_waited_for(void)
+{
+    coc_stream *stream;
+    coc_mark *mark;
+    unsigned char *memory;
+
+    REQUIRE_OK(device->stream_create(device, true, &stream));
+    REQUIRE_OK(device->mark_create(device, &mark));
+    REQUIRE(mark != NULL);
+    REQUIRE_OK(device->mark_wait(device, mark));
+    REQUIRE_OK(coc_device_alloc(device, COUNT, 1, &memory));
+    for (int seed = 1; seed < 3; seed++) {
+        fill(sent, seed);
+        REQUIRE_OK(device->copy(device, memory, sent, COUNT, stream));
+        REQUIRE_OK(device->copy(device, got, memory, COUNT, stream));
+        REQUIRE_OK(device->mark_set(device, mark, stream));
+        REQUIRE_OK(device->zero(device, memory, COUNT, stream));
+        REQUIRE_OK(device->mark_wait(device, mark));
+        CHECK(memcmp(got, sent, COUNT) == 0);
+    }
+    REQUIRE_OK(device->wait(device, stream));
+    device->release(device, memory);
+    device->mark_destroy(device, mark);
+    device->mark_destroy(device, NULL);
+    device->stream_destroy(device, stream);
+}
+
 /* Recorded calls are done when launched, as often as they are, with what memory holds then; also
  * those of a second stream that joins. */
 static void recordings_are_launched(void)
@@ -191,6 +240,8 @@ int main(void)
         RUN(memory_is_given_or_refused);
         RUN(copies_are_exact);
         RUN(streams_can_be_ordered);
+        RUN(background_streams_give_way);
+        RUN(marks_are_waited_for);
         RUN(recordings_are_launched);
         RUN(a_spoilt_recording_is_told);
     }

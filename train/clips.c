@@ -10,8 +10,9 @@ struct coc_clips {
     coc_features *features;
     coc_feature_kind kind;
     int frames;    /* wanted of each window */
-    int64_t chunk; /* clips mixed before their features are computed: features->chunk */
+    int64_t chunk; /* clips mixed before their features are computed: of the features' table */
     float *wave;   /* [chunk][COC_CLIP_SAMPLES] on the device of the features */
+    float *other;  /* the same, with which wave takes turns in feeds; NULL: no feeds */
     float *whole;  /* [chunk][C][COC_BANDS][COC_FRAMES], likewise; NULL: windows are wanted whole */
     coc_mix *mix;  /* [chunk] */
     coc_mix_scratch *scratch; /* [chunk] */
@@ -28,7 +29,7 @@ static coc_status create_parts(coc_clips *clips, const char *backend, int thread
 
     COC_TRY(coc_features_create(backend, threads, &clips->features));
     device = clips->features->device;
-    clips->chunk = clips->features->chunk;
+    clips->chunk = clips->features->ops->chunk;
     COC_TRY(coc_alloc(clips->chunk, sizeof *clips->mix, &clips->mix));
     COC_TRY(coc_alloc(clips->chunk, sizeof *clips->scratch, &clips->scratch));
     COC_TRY(coc_device_alloc(device, clips->chunk * COC_CLIP_SAMPLES, sizeof *clips->wave,
@@ -62,6 +63,7 @@ void coc_clips_destroy(coc_clips **clips)
         const coc_device *device = (*clips)->features->device;
 
         device->release(device, (*clips)->wave);
+        device->release(device, (*clips)->other);
         device->release(device, (*clips)->whole);
     }
     coc_features_destroy(&(*clips)->features);
@@ -161,5 +163,95 @@ coc_status coc_clips_compute(coc_clips *clips, const coc_sampler *sampler,
         COC_TRY(compute_chunk(clips, sampler, requests + i, count, x + i * floats, load_seconds,
                               feature_seconds));
     }
+    return COC_OK;
+}
+
+/* ---- feeds ---------------------------------------------------------------------------------- */
+
+coc_status coc_clips_allow_feeds(coc_clips *clips)
+{
+    return coc_device_alloc(clips->features->device, clips->chunk * COC_CLIP_SAMPLES,
+                            sizeof *clips->other, &clips->other);
+}
+
+/* The clips of the feed, one's stems behind another's; gives the number of stems. */
+static int64_t describe_feed(const coc_sampler *sampler, const coc_clip_request *requests,
+                             int64_t n, coc_feed_clip *clip)
+{
+    int64_t stems = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        const coc_clip_request *r = &requests[i];
+
+        clip[i] = (coc_feed_clip){.noise_key = coc_sampler_noise_key(sampler, r->view, r->position),
+                                  .noise = r->view == 1 ? r->noise : 0.0f,
+                                  .stems = r->pair->stems[r->view],
+                                  .stem = stems,
+                                  .first_frame = r->first_frame};
+        stems += clip[i].stems;
+    }
+    return stems;
+}
+
+coc_status coc_clips_fill(coc_clips *clips, const coc_sampler *sampler,
+                          const coc_clip_request *requests, int64_t n, const coc_feed *feed,
+                          bool *fits, int64_t *stems, double *load_seconds)
+{
+    const double begin = coc_clock_seconds();
+    fault first = {.status = COC_OK};
+
+    *stems = describe_feed(sampler, requests, n, feed->clip);
+    *fits = *stems <= feed->stems;
+    if (!*fits) return COC_OK;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(clips->features->threads)
+    for (int64_t i = 0; i < n; i++) {
+        const coc_feed_clip *c = &feed->clip[i];
+        const coc_status status =
+            coc_sampler_read(sampler, requests[i].pair, requests[i].view,
+                             feed->pcm + c->stem * COC_CLIP_SAMPLES, feed->gain + c->stem);
+
+        if (status == COC_OK) continue;
+#pragma omp critical(coc_clips_fault)
+        note_fault(&first, i, status);
+    }
+    *load_seconds += coc_clock_seconds() - begin;
+    if (first.status != COC_OK) coc_error_set(first.text, first.place);
+    return first.status;
+}
+
+coc_status coc_clips_give(coc_clips *clips, const coc_feed *feed, int64_t n, float *x)
+{
+    const coc_feature_ops *ops = clips->features->ops;
+    const int64_t floats = coc_clip_floats(clips->kind, clips->frames);
+    const int rows = (int)coc_clip_floats(clips->kind, 1);
+    float *wave = clips->wave, *other = clips->other;
+
+    for (int64_t i = 0; i < n; i += clips->chunk, x += clips->chunk * floats) {
+        const int64_t count = n - i < clips->chunk ? n - i : clips->chunk;
+        float *const mixed = wave;
+
+        COC_TRY(ops->mix_feed(clips->features, feed, i, count, mixed));
+        COC_TRY(coc_features_compute(clips->features, clips->kind, mixed, count,
+                                     clips->whole != NULL ? clips->whole : x));
+        if (clips->whole != NULL)
+            COC_TRY(
+                ops->crop(clips->features, feed, i, count, rows, clips->frames, clips->whole, x));
+        wave = other;
+        other = mixed;
+    }
+    return COC_OK;
+}
+
+coc_status coc_clips_bytes(const char *backend, coc_feature_kind kind, int frames, bool feeds,
+                           int64_t *device, int64_t *pinned)
+{
+    const coc_feature_ops *ops;
+    int64_t floats = (feeds ? 2 : 1) * COC_CLIP_SAMPLES;
+
+    *device = *pinned = 0;
+    COC_TRY(coc_feature_ops_find(backend, &ops));
+    ops->bytes(device, pinned);
+    if (frames != COC_FRAMES) floats += coc_clip_floats(kind, COC_FRAMES);
+    *device += ops->chunk * floats * (int64_t)sizeof(float);
     return COC_OK;
 }

@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
+#include "train/batch.h"
 #include "train/clips.h"
 
 struct coc_loader {
@@ -19,10 +22,15 @@ struct coc_loader {
     coc_clip_request *requests; /* [2n] */
     int64_t *dealt;             /* [K] pair that stands in each slot; NULL with one group */
     int64_t *slot_of;           /* [K] its inverse */
-    coc_batch made;             /* host: the batch that is made, on its way to the device; no x */
 
     int slots; /* batches in the ring: one in use, the others ahead */
-    coc_batch batch[COC_MAX_PREFETCH + 1];
+    coc_batch_place batch[COC_MAX_PREFETCH + 1];
+    coc_batch_place host[COC_HOST_PLACES]; /* where batches are written, in turn */
+    int made;                              /* which of them is written */
+    int64_t stems;                         /* room of their feeds; 0: there are none */
+    bool fed, said;                        /* a feed was given; that one was too small was told */
+    coc_graph *graph[COC_MAX_PREFETCH + 1][COC_HOST_PLACES]; /* from there to here */
+
     int64_t next_made, next_used; /* steps */
     bool threaded, quit;
     coc_status failed;
@@ -74,11 +82,17 @@ static void deal_positives(coc_loader *l, int64_t step)
     }
 }
 
+/* The batch that is written. */
+static coc_batch *made(coc_loader *l)
+{
+    return &l->host[l->made].batch;
+}
+
 /* Columns that count for a row: those of its own channel mode. Pure functions of the counters, so
  * that every rank knows all of them. */
 static void choose_columns(coc_loader *l)
 {
-    coc_batch *b = &l->made;
+    coc_batch *b = made(l);
 
     for (int64_t slot = 0; slot < l->settings->train.batch; slot++) {
         const int64_t pair = l->dealt != NULL ? l->dealt[slot] : slot;
@@ -110,7 +124,7 @@ static int choose_first_frame(const coc_settings *settings, int64_t position)
 /* Clip i of the batch (anchors, then positives): which pair it is, and what follows from that. */
 static void describe_clip(coc_loader *l, int64_t i)
 {
-    coc_batch *b = &l->made;
+    coc_batch *b = made(l);
     const int view = i >= l->pairs;
     const int64_t slot = l->first + (view ? i - l->pairs : i);
     const int64_t pair = view && l->dealt != NULL ? l->dealt[slot] : slot;
@@ -134,50 +148,104 @@ static void describe_clip(coc_loader *l, int64_t i)
     }
 }
 
-/* What was written on the host, to where the model is. */
-static coc_status send_descriptions(const coc_loader *l, const coc_batch *to)
+/* ---- from the host to the device */
+
+static coc_status send_block(const coc_loader *l, const coc_batch_place *to)
+{
+    const coc_device *device = coc_clips_device(l->clips);
+
+    return device->copy(device, to->block, l->host[l->made].block, to->bytes,
+                        coc_clips_stream(l->clips));
+}
+
+typedef struct {
+    const coc_loader *loader;
+    const coc_batch_place *to;
+} way_there;
+
+/* Everything from page-locked memory to the features. Nothing in it depends on what lies there. */
+static coc_status give_feed(void *context)
+{
+    const way_there *w = context;
+    const coc_loader *l = w->loader;
+    coc_feed feed = w->to->feed;
+
+    feed.pcm = l->host[l->made].feed.pcm;
+    COC_TRY(send_block(l, w->to));
+    return coc_clips_give(l->clips, &feed, 2 * l->pairs, w->to->batch.x);
+}
+
+/* The first one is not recorded: whatever kernels need is there afterwards. */
+static coc_status launch_feed(coc_loader *l, coc_batch_place *to)
 {
     const coc_device *device = coc_clips_device(l->clips);
     coc_stream *stream = coc_clips_stream(l->clips);
-    const coc_batch *from = &l->made;
-    const size_t pairs = (size_t)l->pairs, clips = 2 * pairs;
-    const size_t batch = (size_t)l->settings->train.batch;
-    const size_t channels = (size_t)coc_feature_channels(l->settings->data.features);
-    const struct {
-        void *to;
-        const void *from;
-        size_t bytes;
-    } array[] = {
-        {to->keep, from->keep, clips * channels * sizeof *to->keep},
-        {to->pair, from->pair, clips * sizeof *to->pair},
-        {to->view, from->view, clips * sizeof *to->view},
-        {to->label, from->label, pairs * sizeof *to->label},
-        {to->row_track, from->row_track, pairs * sizeof *to->row_track},
-        {to->column_track, from->column_track, pairs * sizeof *to->column_track},
-        {to->row_set, from->row_set, pairs * sizeof *to->row_set},
-        {to->column_set, from->column_set, batch * sizeof *to->column_set},
-    };
+    coc_graph **graph = &l->graph[to->batch.slot][l->made];
+    way_there w = {l, to};
 
-    for (size_t i = 0; i < sizeof array / sizeof array[0]; i++)
-        if (array[i].to != NULL)
-            COC_TRY(device->copy(device, array[i].to, array[i].from, array[i].bytes, stream));
+    to->batch.way = l->fed ? COC_MADE_BY_RECORDING : COC_MADE_BY_FEED;
+    if (!l->fed) {
+        l->fed = true;
+        return give_feed(&w);
+    }
+    if (*graph == NULL) COC_TRY(coc_device_record(device, stream, give_feed, &w, graph));
+    return device->launch(device, *graph, stream);
+}
+
+static void say_too_small(coc_loader *l, int64_t stems)
+{
+    const double pairs = (double)l->pairs;
+
+    if (l->said) return;
+    l->said = true;
+    coc_log_rank("data.feed_stems: a batch has %lld stems, page-locked memory has room for %lld: "
+                 "such batches are handed over piece by piece; %.1f would be enough",
+                 (long long)stems, (long long)l->stems, ceil(5 * (double)stems / pairs) / 10);
+}
+
+static coc_status make_features(coc_loader *l, coc_batch_place *to)
+{
+    coc_batch *b = &to->batch;
+    bool fits = false;
+    int64_t stems;
+    double begin;
+
+    if (l->stems > 0) {
+        COC_TRY(coc_clips_fill(l->clips, l->sampler, l->requests, 2 * l->pairs,
+                               &l->host[l->made].feed, &fits, &stems, &b->load_seconds));
+        if (!fits) say_too_small(l, stems);
+    }
+    if (!fits) {
+        b->way = COC_MADE_BY_CALLS;
+        COC_TRY(send_block(l, to));
+        return coc_clips_compute(l->clips, l->sampler, l->requests, 2 * l->pairs, b->x,
+                                 &b->load_seconds, &b->feature_seconds);
+    }
+    begin = coc_clock_seconds();
+    COC_TRY(launch_feed(l, to));
+    b->feature_seconds += coc_clock_seconds() - begin;
     return COC_OK;
 }
 
-static coc_status make_batch(coc_loader *l, int64_t step, coc_batch *b)
+/* Gives out the work; to->mark says when it is done. */
+static coc_status make_batch(coc_loader *l, int64_t step, coc_batch_place *to)
 {
     const coc_device *device = coc_clips_device(l->clips);
+    coc_stream *stream = coc_clips_stream(l->clips);
+    coc_batch_place *from;
 
-    b->step = l->made.step = step;
-    b->load_seconds = b->feature_seconds = 0;
+    l->made = (l->made + 1) % COC_HOST_PLACES;
+    from = &l->host[l->made];
+    COC_TRY(device->mark_wait(device, from->mark)); /* the batch before the last */
+    to->batch.step = from->batch.step = step;
+    to->batch.load_seconds = to->batch.feature_seconds = 0;
     if (l->dealt != NULL) deal_positives(l, step);
     for (int64_t i = 0; i < 2 * l->pairs; i++)
         describe_clip(l, i);
-    if (b->row_set != NULL) choose_columns(l);
-    COC_TRY(send_descriptions(l, b));
-    COC_TRY(coc_clips_compute(l->clips, l->sampler, l->requests, 2 * l->pairs, b->x,
-                              &b->load_seconds, &b->feature_seconds));
-    return device->wait(device, coc_clips_stream(l->clips));
+    if (from->batch.row_set != NULL) choose_columns(l);
+    COC_TRY(make_features(l, to));
+    COC_TRY(device->mark_set(device, from->mark, stream));
+    return device->mark_set(device, to->mark, stream);
 }
 
 /* Texts are kept per thread: hand them over. Called under the lock. */
@@ -230,61 +298,57 @@ void coc_loader_set_modes_from(coc_loader *l, int64_t modes_from)
     pthread_mutex_unlock(&l->lock);
 }
 
+/* The work that was given for it is done when this returns. */
+static coc_status take_batch(const coc_loader *l, const coc_batch_place *place,
+                             const coc_batch **batch)
+{
+    const coc_device *device = coc_clips_device(l->clips);
+
+    COC_TRY(device->mark_wait(device, place->mark));
+    *batch = &place->batch;
+    return COC_OK;
+}
+
 coc_status coc_loader_next(coc_loader *l, const coc_batch **batch)
 {
     const int64_t step = l->next_used;
-    coc_batch *b = &l->batch[step % l->slots];
+    bool given;
+    coc_batch_place *place = &l->batch[step % l->slots];
 
     *batch = NULL;
     if (!l->threaded) {
         l->making = l->modes_from;
-        COC_TRY(make_batch(l, step, b));
+        COC_TRY(make_batch(l, step, place));
         l->next_used++;
-        *batch = b;
-        return COC_OK;
+        return take_batch(l, place, batch);
     }
     pthread_mutex_lock(&l->lock);
     while (l->next_made <= step && l->failed == COC_OK)
         pthread_cond_wait(&l->changed, &l->lock);
-    if (l->next_made > step) {
+    given = l->next_made > step;
+    if (given) {
         l->next_used++;
-        *batch = b;
         pthread_cond_broadcast(&l->changed);
     }
     pthread_mutex_unlock(&l->lock);
-    if (*batch != NULL) return COC_OK;
+    if (given) return take_batch(l, place, batch);
     coc_error_set(l->failed_text, l->failed_place);
     return l->failed;
 }
 
-/* A batch's arrays but x. */
-static coc_status create_descriptions(const coc_device *device, int64_t pairs,
-                                      const coc_settings *settings, coc_batch *b)
+static coc_status create_places(coc_loader *l)
 {
-    const int64_t clips = 2 * pairs;
-    const int64_t channels = coc_feature_channels(settings->data.features);
-
-    b->pairs = pairs;
-    COC_TRY(coc_device_alloc(device, clips * channels, sizeof *b->keep, &b->keep));
-    COC_TRY(coc_device_alloc(device, clips, sizeof *b->pair, &b->pair));
-    COC_TRY(coc_device_alloc(device, clips, sizeof *b->view, &b->view));
-    COC_TRY(coc_device_alloc(device, pairs, sizeof *b->label, &b->label));
-    COC_TRY(coc_device_alloc(device, pairs, sizeof *b->row_track, &b->row_track));
-    COC_TRY(coc_device_alloc(device, pairs, sizeof *b->column_track, &b->column_track));
-    if (settings->loss.negatives != COC_NEGATIVES_SAME_MODE) return COC_OK;
-    COC_TRY(coc_device_alloc(device, pairs, sizeof *b->row_set, &b->row_set));
-    return coc_device_alloc(device, settings->train.batch, sizeof *b->column_set, &b->column_set);
-}
-
-static coc_status create_batch(const coc_loader *l, int slot, coc_batch *b)
-{
-    const coc_settings *s = l->settings;
     const coc_device *device = coc_clips_device(l->clips);
-    const int64_t floats = coc_clip_floats(s->data.features, coc_crop_frames(&s->data));
 
-    b->slot = slot;
-    COC_TRY(coc_device_alloc(device, 2 * l->pairs * floats, sizeof *b->x, &b->x));
-    return create_descriptions(device, l->pairs, s, b);
+    COC_TRY(coc_batch_feed_room(l->settings, 2 * l->pairs, &l->stems));
+    if (l->stems > 0) COC_TRY(coc_clips_allow_feeds(l->clips));
+    for (int i = 0; i < COC_HOST_PLACES; i++)
+        COC_TRY(coc_batch_create_host(&l->host[i], device, l->settings, l->pairs, l->stems));
+    for (int i = 0; i < l->slots; i++) {
+        COC_TRY(coc_batch_create(&l->batch[i], device, l->settings, l->pairs, l->stems));
+        l->batch[i].batch.slot = i;
+    }
+    return COC_OK;
 }
 
 static coc_status create_parts(coc_loader *l)
@@ -296,13 +360,11 @@ static coc_status create_parts(coc_loader *l)
                              s->data.threads, &l->clips));
     COC_TRY(coc_alloc(clips, sizeof *l->drawn, &l->drawn));
     COC_TRY(coc_alloc(clips, sizeof *l->requests, &l->requests));
-    COC_TRY(create_descriptions(coc_device_host(), l->pairs, s, &l->made));
+    COC_TRY(create_places(l));
     if (l->groups > 1) {
         COC_TRY(coc_alloc(s->train.batch, sizeof *l->dealt, &l->dealt));
         COC_TRY(coc_alloc(s->train.batch, sizeof *l->slot_of, &l->slot_of));
     }
-    for (int i = 0; i < l->slots; i++)
-        COC_TRY(create_batch(l, i, &l->batch[i]));
     if (s->data.prefetch == 0) return COC_OK;
     if (pthread_create(&l->thread, NULL, work, l) != 0)
         return COC_FAIL(COC_ERR_MEMORY, "the loader's thread cannot be started");
@@ -334,17 +396,19 @@ coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sa
     return status;
 }
 
-static void free_batch(const coc_device *device, coc_batch *b)
+/* Work that was given may still be on its way. */
+static void destroy_places(coc_loader *l)
 {
-    device->release(device, b->x);
-    device->release(device, b->keep);
-    device->release(device, b->pair);
-    device->release(device, b->view);
-    device->release(device, b->label);
-    device->release(device, b->row_track);
-    device->release(device, b->column_track);
-    device->release(device, b->row_set);
-    device->release(device, b->column_set);
+    const coc_device *device = coc_clips_device(l->clips);
+
+    (void)device->wait(device, coc_clips_stream(l->clips));
+    for (int i = 0; i < l->slots; i++) {
+        for (int h = 0; h < COC_HOST_PLACES; h++)
+            if (l->graph[i][h] != NULL) device->graph_destroy(device, l->graph[i][h]);
+        coc_batch_destroy(&l->batch[i], device);
+    }
+    for (int i = 0; i < COC_HOST_PLACES; i++)
+        coc_batch_destroy_host(&l->host[i], device);
 }
 
 void coc_loader_destroy(coc_loader **loader)
@@ -359,14 +423,12 @@ void coc_loader_destroy(coc_loader **loader)
         pthread_mutex_unlock(&l->lock);
         pthread_join(l->thread, NULL);
     }
-    for (int i = 0; l->clips != NULL && i < l->slots; i++)
-        free_batch(coc_clips_device(l->clips), &l->batch[i]);
+    if (l->clips != NULL) destroy_places(l);
     coc_clips_destroy(&l->clips);
     free(l->drawn);
     free(l->requests);
     free(l->dealt);
     free(l->slot_of);
-    free_batch(coc_device_host(), &l->made);
     pthread_cond_destroy(&l->changed);
     pthread_mutex_destroy(&l->lock);
     free(l);

@@ -5,12 +5,20 @@
  * With one batch-norm group a positive's slot is its pair; with several, the positives are dealt to
  * slots by a counter-based permutation of the global batch, since a group that holds both members
  * of a pair leaks (docs/model.md). The rank that embeds a clip draws it itself: nothing is sent.
+ *
+ * On a device that records, everything from the batch's stems in page-locked memory to its features
+ * is one launch (setting model.graphs), and the thread goes on with the next batch's stems
+ * meanwhile: only coc_loader_next waits for the batch, and for nothing after it.
  */
 #ifndef COC_TRAIN_LOADER_H
 #define COC_TRAIN_LOADER_H
 
 #include "configs/settings.h"
 #include "preprocess/sampler.h"
+
+/* How x was made: call by call; in one go by the device (a feed, train/clips.h); as recorded work
+ * of that kind. The bits are the same. */
+typedef enum { COC_MADE_BY_CALLS, COC_MADE_BY_FEED, COC_MADE_BY_RECORDING } coc_batch_way;
 
 /* Arrays lie on the backend's device. */
 typedef struct {
@@ -25,6 +33,7 @@ typedef struct {
     uint32_t *pair;                     /* [2n] global pair 0 .. K - 1 of each clip */
     uint8_t *view;                      /* [2n] 0 or 1 */
     double load_seconds, feature_seconds; /* that the loader spent on it */
+    coc_batch_way way;
 } coc_batch;
 
 typedef struct coc_loader coc_loader;
@@ -44,6 +53,12 @@ void coc_loader_set_modes_from(coc_loader *loader, int64_t modes_from);
 /* The next batch, borrowed until the next call. Errors: those of the store and the features, also
  * when they happened in the thread. */
 coc_status coc_loader_next(coc_loader *loader, const coc_batch **batch);
+
+/* What a loader takes of the device's memory (the host's, for a backend of the host), and of
+ * page-locked memory; host backends take the latter from the same memory. pairs: of this rank.
+ * Errors: COC_ERR_SETTING (no such backend). */
+coc_status coc_loader_bytes(const coc_settings *settings, int64_t pairs, int64_t *device,
+                            int64_t *pinned);
 
 /* Frames that training sees of a window, from data.crop. */
 int coc_crop_frames(const coc_data_settings *settings);

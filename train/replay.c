@@ -1,21 +1,16 @@
 #include "train/replay.h"
 
-/* The recording ends in any case: a stream that records can do nothing else. */
-static coc_status record(coc_backend *backend, const coc_batch *batch,
-                         coc_status (*compute)(void *, const coc_batch *), void *context,
-                         coc_graph **graph)
-{
-    const coc_device *device = backend->device;
-    coc_status status, ended;
+typedef struct {
+    coc_status (*compute)(void *context, const coc_batch *batch);
+    void *context;
+    const coc_batch *batch;
+} call;
 
-    COC_TRY(device->record(device, NULL));
-    status = compute(context, batch);
-    ended = device->recorded(device, NULL, graph);
-    if (status == COC_OK) status = ended;
-    if (status == COC_OK) return COC_OK;
-    if (*graph != NULL) device->graph_destroy(device, *graph);
-    *graph = NULL;
-    return status;
+static coc_status give(void *context)
+{
+    const call *c = context;
+
+    return c->compute(c->context, c->batch);
 }
 
 coc_status coc_replay(coc_replay_memory *memory, coc_backend *backend, const coc_batch *batch,
@@ -28,7 +23,7 @@ coc_status coc_replay(coc_replay_memory *memory, coc_backend *backend, const coc
     if (!*again) {
         if (*graph != NULL) device->graph_destroy(device, *graph);
         *graph = NULL;
-        COC_TRY(record(backend, batch, compute, context, graph));
+        COC_TRY(coc_device_record(device, NULL, give, &(call){compute, context, batch}, graph));
         memory->scratch[batch->slot] = backend->scratch;
     }
     return device->launch(device, *graph, NULL);

@@ -262,6 +262,7 @@ coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)
     coc_status status = COC_OK;
 
     settings.data.prefetch = 0;
+    settings.model.graphs = false; /* few batches: not worth page-locked memory of its own */
     /* the same clips every time: positions from 0, with the modes of the last step */
     COC_TRY(coc_loader_create(&settings, t->sampler, t->first, t->pairs, t->groups->total, 0,
                               modes ? 0 : INT64_MAX, &loader));

@@ -169,6 +169,37 @@ static coc_status device_order(const coc_device *device, coc_stream *stream, coc
     return coc_cuda_check(error, "ordering streams");
 }
 
+static coc_status device_mark_create(const coc_device *device, coc_mark **mark)
+{
+    cudaEvent_t event = NULL;
+
+    (void)device;
+    *mark = NULL;
+    COC_TRY(coc_cuda_check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming),
+                           "making an event"));
+    *mark = (coc_mark *)(void *)event;
+    return COC_OK;
+}
+
+static void device_mark_destroy(const coc_device *device, coc_mark *mark)
+{
+    (void)device;
+    if (mark != NULL) (void)cudaEventDestroy((cudaEvent_t)(void *)mark);
+}
+
+static coc_status device_mark_set(const coc_device *device, coc_mark *mark, coc_stream *stream)
+{
+    (void)device;
+    return coc_cuda_check(cudaEventRecord((cudaEvent_t)(void *)mark, coc_cuda_stream(stream)),
+                          "marking a stream");
+}
+
+static coc_status device_mark_wait(const coc_device *device, coc_mark *mark)
+{
+    (void)device;
+    return coc_cuda_check(cudaEventSynchronize((cudaEvent_t)(void *)mark), "work up to a mark");
+}
+
 /* ---- recordings ----------------------------------------------------------------------------- */
 
 static coc_status device_record(const coc_device *device, coc_stream *stream)
@@ -224,6 +255,10 @@ static const coc_device cuda_device = {.name = "GPU",
                                        .stream_create = device_stream_create,
                                        .stream_destroy = device_stream_destroy,
                                        .order = device_order,
+                                       .mark_create = device_mark_create,
+                                       .mark_destroy = device_mark_destroy,
+                                       .mark_set = device_mark_set,
+                                       .mark_wait = device_mark_wait,
                                        .records = true,
                                        .record = device_record,
                                        .recorded = device_recorded,

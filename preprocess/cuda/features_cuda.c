@@ -3,7 +3,11 @@
  * Everything happens on a background stream (features->stream), which gives way to the training
  * step. Stems come from the store's mapped files: they are gathered into page-locked memory by all
  * threads and copied as 16-bit numbers on a stream of their own, so that the copies of the next
- * clips run beside the kernels of these. Two such loads take turns. */
+ * clips run beside the kernels of these. Two such loads take turns.
+ *
+ * A feed (preprocess/features.h) lies in page-locked memory as a whole; its samples are read there
+ * by the kernel that mixes, whose blocks are few. Nothing in that way depends on numbers of the
+ * batch, so it can be recorded. */
 #include "preprocess/cuda/features_cuda.h"
 
 #include <math.h>
@@ -20,6 +24,8 @@ enum {
     CHUNK = 2 * COC_CUDA_CLIPS, /* clips that are best handed over at a time */
     LOADS = 2,
     CHANNEL = COC_BANDS * COC_FRAMES,
+    POWERS = COC_CUDA_CLIPS * COC_CUDA_POWERS, /* floats */
+    LOUDEST = COC_CUDA_CLIPS * 2 * COC_CUDA_PARTS,
 };
 
 typedef struct {
@@ -32,6 +38,10 @@ typedef struct {
     coc_stream *copies;
     load_slot slot[LOADS];
     int next; /* slot */
+    /* Of feeds: where features->stream stood when this call and the one before it were made, and
+     * the end of the last mix. */
+    cudaEvent_t reached[2], fed;
+    int turn; /* of `reached`, for the next call */
     coc_cuda_tables *tables;
     float *power;   /* [COC_CUDA_CLIPS][COC_BINS][COC_CUDA_ROW] */
     float *loudest; /* [COC_CUDA_CLIPS][2][COC_CUDA_PARTS] */
@@ -103,6 +113,11 @@ static coc_status create_tables(coc_features *features, cuda_features *cuda)
 
 /* ---- creation */
 
+static coc_status create_event(cudaEvent_t *event)
+{
+    return coc_cuda_check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "an event");
+}
+
 static coc_status create_slot(const coc_device *device, load_slot *slot)
 {
     void *memory;
@@ -110,10 +125,8 @@ static coc_status create_slot(const coc_device *device, load_slot *slot)
     COC_TRY(device->alloc_host(device, sizeof *slot->host, &memory));
     slot->host = memory;
     COC_TRY(coc_device_alloc(device, 1, sizeof *slot->device, &slot->device));
-    COC_TRY(coc_cuda_check(cudaEventCreateWithFlags(&slot->copied, cudaEventDisableTiming),
-                           "an event"));
-    return coc_cuda_check(cudaEventCreateWithFlags(&slot->mixed, cudaEventDisableTiming),
-                          "an event");
+    COC_TRY(create_event(&slot->copied));
+    return create_event(&slot->mixed);
 }
 
 static coc_status cuda_create(coc_features *features)
@@ -123,19 +136,28 @@ static coc_status cuda_create(coc_features *features)
 
     COC_TRY(coc_cuda_device(&features->device));
     device = features->device;
-    features->chunk = CHUNK;
     if (features->threads < 1) features->threads = omp_get_max_threads();
     COC_TRY(coc_alloc(1, sizeof *cuda, &features->impl));
     cuda = features->impl;
     COC_TRY(device->stream_create(device, true, &features->stream));
     COC_TRY(device->stream_create(device, true, &cuda->copies));
+    COC_TRY(create_event(&cuda->reached[0]));
+    COC_TRY(create_event(&cuda->reached[1]));
+    COC_TRY(create_event(&cuda->fed));
     COC_TRY(create_tables(features, cuda));
     for (int i = 0; i < LOADS; i++)
         COC_TRY(create_slot(device, &cuda->slot[i]));
-    COC_TRY(coc_device_alloc(device, (int64_t)COC_CUDA_CLIPS * COC_CUDA_POWERS, sizeof *cuda->power,
-                             &cuda->power));
-    return coc_device_alloc(device, (int64_t)COC_CUDA_CLIPS * 2 * COC_CUDA_PARTS,
-                            sizeof *cuda->loudest, &cuda->loudest);
+    COC_TRY(coc_device_alloc(device, POWERS, sizeof *cuda->power, &cuda->power));
+    return coc_device_alloc(device, LOUDEST, sizeof *cuda->loudest, &cuda->loudest);
+}
+
+static void cuda_bytes(int64_t *device, int64_t *pinned)
+{
+    const int64_t loads = LOADS * (int64_t)sizeof(coc_cuda_load);
+
+    *pinned = loads;
+    *device =
+        loads + (int64_t)sizeof(coc_cuda_tables) + (POWERS + LOUDEST) * (int64_t)sizeof(float);
 }
 
 /* Also after a failed creation, and after a failure of the device, when waiting fails, too. */
@@ -155,6 +177,9 @@ static void cuda_destroy(coc_features *features)
         device->release_host(device, slot->host);
         device->release(device, slot->device);
     }
+    for (int i = 0; i < 2; i++)
+        if (cuda->reached[i] != NULL) cudaEventDestroy(cuda->reached[i]);
+    if (cuda->fed != NULL) cudaEventDestroy(cuda->fed);
     device->release(device, cuda->tables);
     device->release(device, cuda->power);
     device->release(device, cuda->loudest);
@@ -211,20 +236,16 @@ static coc_status send_load(coc_features *features, cuda_features *cuda, pending
 /* Some stems of clip `clip` from `stem` on, as many as there is room for; gives their number. */
 static int add_mix(pending *p, const coc_mix *mix, int64_t clip, int stem)
 {
-    const coc_rng_key *key = &mix->noise_key;
     const int left = mix->stems - stem, room = COC_CUDA_STEMS - p->stems;
     const int taken = left < room ? left : room;
     coc_cuda_load *load = p->slot->host;
+    coc_cuda_mix *m = &load->mix[p->mixes++];
 
-    load->mix[p->mixes++] = (coc_cuda_mix){
-        .clip = clip,
-        .first = p->stems,
-        .stems = taken,
-        .adds = stem > 0,
-        .noise = mix->noise,
-        .key = {(uint32_t)key->seed, (uint32_t)(key->seed >> 32)},
-        .counter = {key->item, key->step,
-                    (uint32_t)key->draw << 24 | (uint32_t)key->view << 16 | (uint32_t)key->layer}};
+    *m = coc_cuda_noise(mix->noise, &mix->noise_key);
+    m->clip = clip;
+    m->first = p->stems;
+    m->stems = taken;
+    m->adds = stem > 0;
     for (int i = 0; i < taken; i++, p->stems++) {
         load->gain[p->stems] = mix->gain[stem + i];
         p->pcm[p->stems] = mix->pcm[stem + i];
@@ -250,6 +271,27 @@ static coc_status cuda_mix(coc_features *features, const coc_mix *mixes, int64_t
         } while (stem < mixes[i].stems);
     }
     return send_load(features, cuda, &p, wave);
+}
+
+/* On the stream of copies, so that stems of the next clips come over the bus beside the kernels of
+ * these. Its wave was read last by features that were asked for before the call before this one:
+ * no others are waited for. */
+static coc_status cuda_mix_feed(coc_features *features, const coc_feed *feed, int64_t first,
+                                int64_t n, float *wave)
+{
+    cuda_features *cuda = features->impl;
+    const cudaStream_t copies = coc_cuda_stream(cuda->copies);
+    const cudaStream_t stream = coc_cuda_stream(features->stream);
+    const cudaEvent_t now = cuda->reached[cuda->turn], before = cuda->reached[1 - cuda->turn];
+
+    cuda->turn = 1 - cuda->turn;
+    COC_TRY(coc_cuda_check(cudaEventRecord(now, stream), "order of mixes"));
+    COC_TRY(coc_cuda_check(cudaStreamWaitEvent(copies, first == 0 ? now : before, 0),
+                           "order of mixes"));
+    coc_cuda_mix_feed(feed, first, n, wave, copies);
+    COC_TRY(coc_cuda_check(cudaGetLastError(), "mix"));
+    COC_TRY(coc_cuda_check(cudaEventRecord(cuda->fed, copies), "mix"));
+    return coc_cuda_check(cudaStreamWaitEvent(stream, cuda->fed, 0), "order of mixes");
 }
 
 /* ---- features */
@@ -286,9 +328,21 @@ static coc_status cuda_mel(coc_features *features, const float *wave, int64_t n,
     return coc_cuda_check(cudaGetLastError(), "log-mel features");
 }
 
+static coc_status cuda_crop(coc_features *features, const coc_feed *feed, int64_t first, int64_t n,
+                            int rows, int frames, const float *whole, float *out)
+{
+    coc_cuda_crop(feed, first, n, rows, frames, whole, out, coc_cuda_stream(features->stream));
+    return coc_cuda_check(cudaGetLastError(), "parts of features");
+}
+
 const coc_feature_ops coc_features_cuda = {.name = "cuda",
+                                           .chunk = CHUNK,
+                                           .records = true,
+                                           .bytes = cuda_bytes,
                                            .create = cuda_create,
                                            .destroy = cuda_destroy,
                                            .mix = cuda_mix,
+                                           .mix_feed = cuda_mix_feed,
                                            .hps = cuda_hps,
-                                           .mel = cuda_mel};
+                                           .mel = cuda_mel,
+                                           .crop = cuda_crop};

@@ -9,6 +9,7 @@
  *     hps.cu     powers -> bands, loudest values     medians, masks and bands of 32 frames a block
  *     bands.cu   powers -> bands (log-mel); bands -> decibels
  *     mix.cu     stems -> waveforms
+ *     crop.cu    features -> parts of them
  *
  * The .cu files hold kernels and the functions below, which launch them and report nothing:
  * features_cuda.c asks for failures. Every number is the result of one thread's work in a fixed
@@ -23,6 +24,7 @@
 extern "C" {
 #endif
 
+#include "preprocess/features.h"
 #include "preprocess/mel_bank.h"
 
 enum {
@@ -34,6 +36,9 @@ enum {
     COC_CUDA_POWERS = COC_BINS * COC_CUDA_ROW, /* floats of a clip */
     COC_CUDA_STEMS = 64,                       /* stems that are copied to the device at a time */
     COC_CUDA_MIXES = 128,                      /* clips, or parts of clips, of such a copy */
+    /* Blocks that mix out of the host's memory. They wait for the bus most of the time: a few that
+     * keep it busy, 512 KB on their way, and leave the processors to the training step. */
+    COC_CUDA_FEED_BLOCKS = 32,
 };
 
 /* ---- constant tables, on the device */
@@ -73,6 +78,26 @@ typedef struct {
     int32_t unused;
 } coc_cuda_mix;
 
+#ifdef __CUDACC__
+#define COC_CUDA_BOTH __host__ __device__
+#else
+#define COC_CUDA_BOTH
+#endif
+
+/* Noise of sigma `noise` by that key; no stems yet. */
+COC_CUDA_BOTH static inline coc_cuda_mix coc_cuda_noise(float noise, const coc_rng_key *key)
+{
+    coc_cuda_mix mix = {0, 0, 0, 0, 0, {0, 0}, {0, 0, 0}, 0};
+
+    mix.noise = noise;
+    mix.key[0] = (uint32_t)key->seed;
+    mix.key[1] = (uint32_t)(key->seed >> 32);
+    mix.counter[0] = key->item;
+    mix.counter[1] = key->step;
+    mix.counter[2] = (uint32_t)key->draw << 24 | (uint32_t)key->view << 16 | (uint32_t)key->layer;
+    return mix;
+}
+
 /* Aligned to 16. The copy ends after the last stem that is used. */
 typedef struct {
     coc_cuda_mix mix[COC_CUDA_MIXES];
@@ -84,6 +109,14 @@ typedef struct {
 
 /* The first `mixes` mixes of a load. */
 void coc_cuda_mix_stems(const coc_cuda_load *load, int mixes, float *wave, cudaStream_t stream);
+
+/* Clips first .. first + n - 1 of a feed, from the host's memory. */
+void coc_cuda_mix_feed(const coc_feed *feed, int64_t first, int64_t n, float *wave,
+                       cudaStream_t stream);
+
+/* As coc_feature_ops.crop. */
+void coc_cuda_crop(const coc_feed *feed, int64_t first, int64_t n, int rows, int frames,
+                   const float *whole, float *out, cudaStream_t stream);
 
 /* power [n][COC_BINS][COC_CUDA_ROW] of wave [n][COC_CLIP_SAMPLES]. Beyond the clip: silence, or the
  * clip mirrored at its first and last sample, which are not repeated. Frames from COC_FRAMES on

@@ -10,6 +10,7 @@ namespace
 /* A thread makes 8 samples: 16 bytes of every stem, two blocks of random words. The stems' loads do
  * not depend on each other. */
 enum { THREADS = 256, SAMPLES = 8, BLOCK_SAMPLES = THREADS * SAMPLES };
+enum { PARTS = (COC_CLIP_SAMPLES + BLOCK_SAMPLES - 1) / BLOCK_SAMPLES }; /* of a clip */
 
 static_assert(COC_CLIP_SAMPLES % SAMPLES == 0, "a thread's samples are all inside");
 static_assert(sizeof(coc_cuda_mix) * COC_CUDA_MIXES % 16 == 0 &&
@@ -79,13 +80,16 @@ __device__ __forceinline__ void add_pair(int word, float gain, float sum[2])
     sum[1] += gain * (float)(word >> 16);
 }
 
-__device__ __forceinline__ void add_stems(const coc_cuda_load *load, const coc_cuda_mix &mix,
-                                          int first, float sum[SAMPLES])
+/* Of a clip's `stems` stems, whose gains and samples begin there. */
+__device__ __forceinline__ void add_stems(const float *__restrict__ gains,
+                                          const int16_t *__restrict__ stem, int stems, int first,
+                                          float sum[SAMPLES])
 {
 #pragma unroll 4
-    for (int s = mix.first; s < mix.first + mix.stems; s++) {
-        const int4 pcm = __ldg(reinterpret_cast<const int4 *>(load->pcm[s] + first));
-        const float gain = __ldg(&load->gain[s]);
+    for (int s = 0; s < stems; s++) {
+        const int4 pcm =
+            __ldg(reinterpret_cast<const int4 *>(stem + (int64_t)s * COC_CLIP_SAMPLES + first));
+        const float gain = __ldg(&gains[s]);
 
         add_pair(pcm.x, gain, sum);
         add_pair(pcm.y, gain, sum + 2);
@@ -111,16 +115,45 @@ __global__ void __launch_bounds__(THREADS)
     } else if (mix.noise != 0) {
         draw_noise(mix, first, sum);
     }
-    add_stems(load, mix, first, sum);
+    add_stems(load->gain + mix.first, load->pcm[mix.first], mix.stems, first, sum);
     out[0] = make_float4(sum[0], sum[1], sum[2], sum[3]);
     out[1] = make_float4(sum[4], sum[5], sum[6], sum[7]);
 }
 
+/* A block makes parts of clips in turn, as many as there are: see COC_CUDA_FEED_BLOCKS. The samples
+ * come over the bus, each of them once. */
+__global__ void __launch_bounds__(THREADS)
+    mix_feed(const coc_feed_clip *__restrict__ clips, const float *__restrict__ gain,
+             const int16_t *__restrict__ pcm, int n, float *__restrict__ wave)
+{
+    for (int part = (int)blockIdx.x; part < n * PARTS; part += (int)gridDim.x) {
+        const coc_feed_clip clip = clips[part / PARTS];
+        const int first = (part % PARTS * THREADS + (int)threadIdx.x) * SAMPLES;
+        const coc_cuda_mix mix = coc_cuda_noise(clip.noise, &clip.noise_key);
+        float4 *const out =
+            reinterpret_cast<float4 *>(wave + (int64_t)(part / PARTS) * COC_CLIP_SAMPLES + first);
+        float sum[SAMPLES] = {0, 0, 0, 0, 0, 0, 0, 0};
+
+        if (first >= COC_CLIP_SAMPLES) continue;
+        if (mix.noise != 0) draw_noise(mix, first, sum);
+        add_stems(gain + clip.stem, pcm + clip.stem * COC_CLIP_SAMPLES, clip.stems, first, sum);
+        out[0] = make_float4(sum[0], sum[1], sum[2], sum[3]);
+        out[1] = make_float4(sum[4], sum[5], sum[6], sum[7]);
+    }
+}
+
 } // namespace
+
+void coc_cuda_mix_feed(const coc_feed *feed, int64_t first, int64_t n, float *wave,
+                       cudaStream_t stream)
+{
+    COC_LAUNCH(mix_feed, COC_CUDA_FEED_BLOCKS, THREADS, 0, stream, feed->clip + first, feed->gain,
+               feed->pcm, (int)n, wave);
+}
 
 void coc_cuda_mix_stems(const coc_cuda_load *load, int mixes, float *wave, cudaStream_t stream)
 {
-    const dim3 grid((unsigned)coc::divide_up(COC_CLIP_SAMPLES, BLOCK_SAMPLES), (unsigned)mixes);
+    const dim3 grid(PARTS, (unsigned)mixes);
 
     COC_LAUNCH(mix_stems, grid, THREADS, 0, stream, load, wave);
 }

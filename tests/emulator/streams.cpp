@@ -2,17 +2,21 @@
  *
  * A stream's work is done when it is given, or (COC_EMULATOR_STREAMS=late) as late as the order
  * that the program asked for allows: when something waits for it. Then what lacks a wait or an
- * event between two streams finds nothing done.
+ * event between two streams finds nothing done. With `uneven` a stream now and then does all it has
+ * when it is given something, in a fixed random order: it runs ahead of the others, too, and what
+ * lacks an event finds memory overwritten that is still to be read.
  *
  * A recording is the list of what was given, in that order. Each stream that takes part knows how
  * much of every other's work comes before its own next; at the end all of it must come before the
  * first stream's, or a stream did not join.
  */
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <deque>
 #include <map>
 #include <memory>
+#include <random>
 #include <set>
 #include <string>
 #include <thread>
@@ -50,6 +54,8 @@ struct queue {
 
 typedef std::chrono::steady_clock::time_point moment;
 
+enum { LEAST = 0, GREATEST = -5 }; /* priorities */
+
 std::set<CUstream_st *> streams;
 std::set<recording_of *> recordings;
 thread_local cudaError_t last_error = cudaSuccess;
@@ -70,6 +76,7 @@ void finish_queue(queue &q, size_t count)
 
 struct CUstream_st {
     bool blocking; /* waits for the legacy stream, which waits for it */
+    int priority;  /* changes nothing here */
     std::shared_ptr<queue> work_list = std::make_shared<queue>();
     std::shared_ptr<recording_of> recording;
     before known;
@@ -92,7 +99,7 @@ struct CUgraphExec_st {
     std::shared_ptr<const std::vector<work>> calls;
 };
 
-static CUstream_st legacy = {true, std::make_shared<queue>(), nullptr, {}};
+static CUstream_st legacy = {true, LEAST, std::make_shared<queue>(), nullptr, {}};
 
 static CUstream_st *stream_of(cudaStream_t stream)
 {
@@ -113,11 +120,24 @@ cudaError_t note(cudaError_t error)
     return error;
 }
 
-bool streams_are_late()
+static bool streams_are(const char *kind)
 {
     const char *text = getenv("COC_EMULATOR_STREAMS");
 
-    return text != nullptr && std::string(text) == "late";
+    return text != nullptr && std::string(text) == kind;
+}
+
+bool streams_are_late()
+{
+    return streams_are("late") || streams_are("uneven");
+}
+
+/* Whether a stream that was given something does all it has. */
+static bool runs_now()
+{
+    static std::minstd_rand random(1);
+
+    return streams_are("uneven") ? random() % 2 == 0 : !streams_are_late();
 }
 
 bool recording(cudaStream_t stream)
@@ -190,7 +210,7 @@ cudaError_t enqueue(cudaStream_t stream, work what)
     if (error != cudaSuccess) return error;
     s->work_list->given++;
     s->work_list->waiting.push_back(std::move(what));
-    if (!streams_are_late()) finish(stream);
+    if (runs_now()) finish(stream);
     return cudaSuccess;
 }
 
@@ -225,17 +245,18 @@ extern "C" {
 
 cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest)
 {
-    *least = 0;
-    *greatest = -5;
+    *least = LEAST;
+    *greatest = GREATEST;
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, int)
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, int priority)
 {
     const guard lock(device);
 
     *stream = new CUstream_st();
     (*stream)->blocking = (flags & cudaStreamNonBlocking) == 0;
+    (*stream)->priority = std::clamp(priority, (int)GREATEST, (int)LEAST);
     streams.insert(*stream);
     return cudaSuccess;
 }
@@ -248,6 +269,15 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 cudaError_t cudaStreamCreate(cudaStream_t *stream)
 {
     return cudaStreamCreateWithPriority(stream, cudaStreamDefault, 0);
+}
+
+cudaError_t cudaStreamGetPriority(cudaStream_t stream, int *priority)
+{
+    const guard lock(device);
+
+    if (!known(stream)) return note(cudaErrorInvalidResourceHandle);
+    *priority = stream_of(stream)->priority;
+    return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream)
