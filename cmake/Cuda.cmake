@@ -3,25 +3,30 @@
 #
 # Looked for in CUDAToolkit_ROOT, the usual places, and the folders of NVIDIA's Python packages (nvidia/cu13,
 # nvidia/cublas, nvidia/nccl ...) of COCOLA_PYTHON. Gives COCOLA_CUDA_KIND (OFF, REAL, EMULATED) and
-# COCOLA_HAVE_NCCL, the libraries cocola_cuda and cocola_nccl, and cocola_add_cuda(target folder) for
-# folder/*.c and *.cu.
+# COCOLA_HAVE_NCCL and COCOLA_HAVE_CUDNN, the libraries cocola_cuda, cocola_nccl and cocola_cudnn, and
+# cocola_add_cuda(target folder [left out ...]) for folder/*.c and *.cu.
 
 set(COCOLA_CUDA "AUTO" CACHE STRING "Backend for GPUs: AUTO, ON, OFF or EMULATED (on the CPU, for tests)")
 set(COCOLA_NCCL "AUTO" CACHE STRING "Collectives from GPU to GPU, with COCOLA_CUDA: AUTO, ON or OFF")
+set(COCOLA_CUDNN "AUTO" CACHE STRING "Convolutions of cuDNN to choose, with COCOLA_CUDA: AUTO, ON or OFF")
 set(COCOLA_CUDA_ARCH "" CACHE STRING
     "Compute capabilities as CMAKE_CUDA_ARCHITECTURES takes them; empty: 80, 90, 100 and what comes later")
 set(COCOLA_PYTHON "python3" CACHE STRING "Python whose nvidia/* packages are looked through for libraries")
 set(COCOLA_CUDA_KIND OFF)
 set(COCOLA_HAVE_NCCL OFF)
+set(COCOLA_HAVE_CUDNN OFF)
 add_library(cocola_cuda INTERFACE)
 add_library(cocola_nccl INTERFACE)
+add_library(cocola_cudnn INTERFACE)
 
 if(NOT COCOLA_CUDA MATCHES "^(AUTO|ON|OFF|EMULATED)$")
   message(FATAL_ERROR "COCOLA_CUDA=${COCOLA_CUDA}: choose AUTO, ON, OFF or EMULATED")
 endif()
-if(NOT COCOLA_NCCL MATCHES "^(AUTO|ON|OFF)$")
-  message(FATAL_ERROR "COCOLA_NCCL=${COCOLA_NCCL}: choose AUTO, ON or OFF")
-endif()
+foreach(option COCOLA_NCCL COCOLA_CUDNN)
+  if(NOT ${option} MATCHES "^(AUTO|ON|OFF)$")
+    message(FATAL_ERROR "${option}=${${option}}: choose AUTO, ON or OFF")
+  endif()
+endforeach()
 
 # ---- finding -------------------------------------------------------------------------------------
 
@@ -54,6 +59,8 @@ function(cocola_find_cuda)
   cocola_find_library(COCOLA_CUBLAS cublas libcublas.so.13 libcublas.so.12)
   find_path(COCOLA_NCCL_INCLUDE nccl.h HINTS ${places} PATH_SUFFIXES include)
   cocola_find_library(COCOLA_NCCL_LIBRARY nccl libnccl.so.2)
+  find_path(COCOLA_CUDNN_INCLUDE cudnn_graph.h HINTS ${places} PATH_SUFFIXES include)
+  cocola_find_library(COCOLA_CUDNN_LIBRARY cudnn libcudnn.so.9)
 endfunction()
 
 # The major version that a header defines, or that a library's file name ends with.
@@ -107,6 +114,21 @@ ${COCOLA_CUBLAS}): versions do not go together; set CUDAToolkit_ROOT" PARENT_SCO
   endif()
 endfunction()
 
+# *problem: "", or why cuDNN cannot be used. Its header of graphs came with version 9.
+function(cocola_check_cudnn problem)
+  set(${problem} "" PARENT_SCOPE)
+  if(NOT COCOLA_CUDNN_INCLUDE OR NOT COCOLA_CUDNN_LIBRARY)
+    set(${problem} "cudnn_graph.h or libcudnn of version 9 was not found" PARENT_SCOPE)
+    return()
+  endif()
+  cocola_major_of_header(${COCOLA_CUDNN_INCLUDE}/cudnn_version.h CUDNN_MAJOR header)
+  cocola_major_of_library(${COCOLA_CUDNN_LIBRARY} library)
+  if(NOT header STREQUAL library)
+    set(${problem} "cuDNN's headers are of version ${header} (${COCOLA_CUDNN_INCLUDE}), the library of \
+${library} (${COCOLA_CUDNN_LIBRARY})" PARENT_SCOPE)
+  endif()
+endfunction()
+
 # ---- choosing ------------------------------------------------------------------------------------
 
 if(COCOLA_CUDA STREQUAL "EMULATED")
@@ -116,6 +138,9 @@ if(COCOLA_CUDA STREQUAL "EMULATED")
   target_link_libraries(cocola_cuda INTERFACE cocola_emulator)
   if(EXISTS ${CMAKE_SOURCE_DIR}/tests/emulator/include/nccl.h)
     set(COCOLA_HAVE_NCCL ON)
+  endif()
+  if(NOT COCOLA_CUDNN STREQUAL "OFF" AND EXISTS ${CMAKE_SOURCE_DIR}/tests/emulator/include/cudnn.h)
+    set(COCOLA_HAVE_CUDNN ON)
   endif()
 elseif(NOT COCOLA_CUDA STREQUAL "OFF")
   cocola_find_cuda()
@@ -173,9 +198,23 @@ if(COCOLA_CUDA_KIND STREQUAL "REAL")
   else()
     message(STATUS "Communicator nccl is left out: nccl.h or libnccl was not found")
   endif()
+  cocola_check_cudnn(problem)
+  if(COCOLA_CUDNN STREQUAL "OFF")
+    set(problem "COCOLA_CUDNN=OFF")
+  elseif(problem AND COCOLA_CUDNN STREQUAL "ON")
+    message(FATAL_ERROR "COCOLA_CUDNN=ON: ${problem}")
+  endif()
+  if(problem)
+    message(STATUS "model.conv: cudnn is left out: ${problem}")
+  else()
+    set(COCOLA_HAVE_CUDNN ON)
+    target_include_directories(cocola_cudnn SYSTEM INTERFACE ${COCOLA_CUDNN_INCLUDE})
+    target_link_libraries(cocola_cudnn INTERFACE ${COCOLA_CUDNN_LIBRARY})
+    list(APPEND remembered ${COCOLA_CUDNN_LIBRARY})
+  endif()
   # Toolkits and Python packages lie where no loader looks; CMake takes a toolkit's folder for one of the
   # system's and would not remember it.
-  foreach(library ${COCOLA_CUDART} ${COCOLA_CUBLAS} ${COCOLA_NCCL_LIBRARY})
+  foreach(library ${COCOLA_CUDART} ${COCOLA_CUBLAS} ${COCOLA_NCCL_LIBRARY} ${remembered})
     get_filename_component(folder ${library} DIRECTORY)
     if(NOT folder MATCHES "^(/usr)?/lib(64)?(/|$)" AND NOT folder IN_LIST CMAKE_BUILD_RPATH)
       list(APPEND CMAKE_BUILD_RPATH ${folder})
@@ -185,12 +224,16 @@ if(COCOLA_CUDA_KIND STREQUAL "REAL")
   set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
 elseif(COCOLA_NCCL STREQUAL "ON" AND NOT COCOLA_HAVE_NCCL)
   message(FATAL_ERROR "COCOLA_NCCL=ON needs COCOLA_CUDA=ON")
+elseif(COCOLA_CUDNN STREQUAL "ON" AND NOT COCOLA_HAVE_CUDNN)
+  message(FATAL_ERROR "COCOLA_CUDNN=ON needs COCOLA_CUDA=ON")
 endif()
 target_link_libraries(cocola_nccl INTERFACE cocola_cuda)
+target_link_libraries(cocola_cudnn INTERFACE cocola_cuda)
 if(COCOLA_CUDA_KIND STREQUAL "REAL")
-  message(STATUS "Backend cuda: CUDA ${COCOLA_CUDA_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}, NCCL: ${COCOLA_HAVE_NCCL}")
+  message(STATUS "Backend cuda: CUDA ${COCOLA_CUDA_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}, NCCL: ${COCOLA_HAVE_NCCL}, \
+cuDNN: ${COCOLA_HAVE_CUDNN}")
 elseif(COCOLA_CUDA_KIND)
-  message(STATUS "Backend cuda: emulated on the CPU, NCCL: ${COCOLA_HAVE_NCCL}")
+  message(STATUS "Backend cuda: emulated on the CPU, NCCL: ${COCOLA_HAVE_NCCL}, cuDNN: ${COCOLA_HAVE_CUDNN}")
 endif()
 
 # ---- building ------------------------------------------------------------------------------------
@@ -214,6 +257,9 @@ function(cocola_add_cuda target folder)
   endif()
   file(GLOB host CONFIGURE_DEPENDS ${folder}/*.c)
   file(GLOB kernels CONFIGURE_DEPENDS ${folder}/*.cu)
+  foreach(file ${ARGN})
+    list(REMOVE_ITEM host ${folder}/${file})
+  endforeach()
   target_sources(${target} PRIVATE ${host} ${kernels})
   target_link_libraries(${target} PUBLIC cocola_cuda)
   if(COCOLA_CUDA_KIND STREQUAL "EMULATED")

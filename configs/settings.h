@@ -19,6 +19,7 @@ typedef enum { COC_FEATURES_HPS, COC_FEATURES_MEL, COC_FEATURE_KINDS } coc_featu
 typedef enum { COC_CHANNELS_PAIR, COC_CHANNELS_STEP, COC_CHANNELS_BOTH } coc_channel_mode;
 typedef enum { COC_WINDOWS_GRID, COC_WINDOWS_RANDOM } coc_window_mode;
 typedef enum { COC_FP32, COC_BF16 } coc_precision;
+typedef enum { COC_CONV_OWN, COC_CONV_CUDNN } coc_convolutions;
 typedef enum { COC_SIMILARITY_NORMAL, COC_SIMILARITY_IDENTITY } coc_similarity_init;
 typedef enum { COC_NEGATIVES_ALL, COC_NEGATIVES_SAME_MODE } coc_negatives;
 typedef enum { COC_SCHEDULE_CONSTANT, COC_SCHEDULE_COSINE } coc_schedule;
@@ -42,6 +43,7 @@ typedef struct {
 typedef struct {
     char backend[32]; /* model.backend: ref, cpu, cuda */
     coc_precision precision;
+    coc_convolutions conv;
     bool graphs;      /* record a step's work and launch it again, where the device can */
     char profile[32]; /* model.profile: cocola-hps, cocola-mel; empty: from data.features */
     double width, depth;
@@ -106,6 +108,7 @@ const char *coc_feature_name(coc_feature_kind kind);
 
 /* "bf16", likewise. */
 const char *coc_precision_name(coc_precision precision);
+const char *coc_convolutions_name(coc_convolutions conv);
 
 /* All defaults. */
 void coc_settings_default(coc_settings *settings);

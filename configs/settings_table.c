@@ -7,6 +7,7 @@
 
 static const char *const backend_names[] = {"ref", "cpu", "cuda", NULL};
 static const char *const precision_names[] = {"fp32", "bf16", NULL};
+static const char *const conv_names[] = {"own", "cudnn", NULL};
 static const char *const comm_names[] = {"auto", "mpi", "nccl", NULL};
 static const char *const feature_names[] = {"hps", "mel", NULL};
 static const char *const channel_names[] = {"pair", "step", "both", NULL};
@@ -92,6 +93,13 @@ static const coc_setting table[] = {
      "How activations are stored. fp32: as floats. bf16: half the memory and traffic, products on "
      "tensor cores; sums, statistics, loss, gradients of weights and weights stay fp32. Backend "
      "cuda only."},
+    {"model.conv", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(model, conv), "own", 0, 0, conv_names,
+     "",
+     "Whose convolutions backend cuda uses. own: this program's, which normalise on the way in and "
+     "add up statistics on the way out. cudnn: NVIDIA's library, with passes of its own for the "
+     "rest: another way to the same numbers, to check and to compare with; it takes up to 1 GB "
+     "more "
+     "memory, and time at the start to find its plans. Results differ by rounding."},
     {"model.graphs", COC_SETTING_FLAG, COC_EFFECT_NONE, FIELD(model, graphs), "true", 0, 0, NULL,
      "",
      "On a GPU, launch all the work of a step at once (a CUDA graph), which saves time on small "
@@ -229,6 +237,11 @@ const char *coc_feature_name(coc_feature_kind kind)
 const char *coc_precision_name(coc_precision precision)
 {
     return precision_names[precision];
+}
+
+const char *coc_convolutions_name(coc_convolutions conv)
+{
+    return conv_names[conv];
 }
 
 const coc_setting *coc_setting_table(int *count)

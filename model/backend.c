@@ -41,6 +41,15 @@ static coc_status check_precision(const coc_backend_row *row, coc_precision prec
                     coc_precision_name(precision), row->ops->name);
 }
 
+static coc_status check_conv(const coc_backend_row *row, coc_convolutions conv)
+{
+    if (conv == COC_CONV_OWN || row->cudnn) return COC_OK;
+    return COC_FAIL(COC_ERR_SETTING,
+                    "model.conv: %s: backend %s has convolutions of its own only; choose own, or "
+                    "model.backend: cuda",
+                    coc_convolutions_name(conv), row->ops->name);
+}
+
 static coc_status find_row(const char *name, const coc_backend_row **row)
 {
     *row = coc_backend_rows;
@@ -67,10 +76,12 @@ coc_status coc_backend_open(const coc_model_settings *settings, coc_backend **ba
     *backend = NULL;
     COC_TRY(find_row(settings->backend, &row));
     COC_TRY(check_precision(row, settings->precision));
+    COC_TRY(check_conv(row, settings->conv));
     COC_TRY(coc_alloc(1, sizeof **backend, backend));
     (*backend)->ops = row->ops;
     (*backend)->threads = settings->threads;
     (*backend)->precision = settings->precision;
+    (*backend)->conv = settings->conv;
     (*backend)->stored_bytes = settings->precision == COC_BF16 ? sizeof(uint16_t) : sizeof(stored);
     status = row->open(*backend);
     if (status != COC_OK) coc_backend_destroy(backend);

@@ -7,12 +7,13 @@
 
 typedef struct {
     const coc_ops *ops; /* ops->name is the row's name */
-    /* Fills in device, threads (given as asked for; 0: choose) and impl; precision and
+    /* Fills in device, threads (given as asked for; 0: choose) and impl; precision, conv and
      * stored_bytes are given. */
     coc_status (*open)(coc_backend *backend);
     bool bf16; /* can store activations as bf16 */
     /* coc_backend_choose_device; NULL: there is no choice, all ranks have the same. */
     coc_status (*choose)(int local_rank, int local_size, bool share, int *sharers);
+    bool cudnn; /* can have its convolutions from cuDNN, where that is built in */
 } coc_backend_row;
 
 /* Ends with a row whose ops are NULL. */

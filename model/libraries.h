@@ -5,6 +5,8 @@
 #include "base/libraries.h"
 
 void coc_model_libraries(coc_libraries *list);
-void coc_cuda_libraries(coc_libraries *list); /* a part of it, of CMake's choice */
+/* parts of it, of CMake's choice */
+void coc_cuda_libraries(coc_libraries *list);
+void coc_cudnn_libraries(coc_libraries *list);
 
 #endif

@@ -227,6 +227,7 @@ struct coc_backend {
     const coc_ops *ops;
     const coc_device *device;
     coc_precision precision;
+    coc_convolutions conv;
     size_t stored_bytes; /* of one stored value */
     int threads;
     void *scratch; /* kept working memory, on the device */
@@ -242,13 +243,16 @@ struct coc_backend {
 coc_status coc_backend_choose_device(const char *name, int local_rank, int local_size, bool share,
                                      int *sharers);
 
-/* The backend that the settings name (backend, precision, threads; 0 threads: OMP_NUM_THREADS). The
- * caller's. Errors: COC_ERR_SETTING (no such backend, with the names that exist; a precision that
- * it does not have), COC_ERR_MEMORY, COC_ERR_DEVICE. */
+/* The backend that the settings name (backend, precision, conv, threads; 0 threads:
+ * OMP_NUM_THREADS). The caller's. Errors: COC_ERR_SETTING (no such backend, with the names that
+ * exist; a precision or convolutions that it does not have), COC_ERR_MEMORY, COC_ERR_DEVICE. */
 coc_status coc_backend_open(const coc_model_settings *settings, coc_backend **backend);
 /* The same by name, in fp32. */
 coc_status coc_backend_create(const char *name, int threads, coc_backend **backend);
 void coc_backend_destroy(coc_backend **backend);
+
+/* The most working memory that convolutions by cuDNN take, in bytes, of whatever batch. */
+#define COC_CUDNN_MOST_SCRATCH ((int64_t)1 << 30)
 
 /* Names of the compiled-in backends, NULL at the end. */
 const char *const *coc_backend_names(void);

@@ -14,7 +14,7 @@ echo "table and object"
 cocola info >table 2>err || fail "exit code $?"
 [ ! -s err ] || fail "complains: $(cat err)"
 for line in '^cocola [0-9]' '^compiler ' '^processor .* threads' '^memory .* GB free$' '^backends   ref, cpu' '^MPI ' '^HDF5 ' \
-    '^libsndfile ' '^CUDA runtime ' '^cuBLAS ' '^NCCL '; do
+    '^libsndfile ' '^CUDA runtime ' '^cuBLAS ' '^cuDNN ' '^NCCL '; do
     grep -q "$line" table || fail "no line '$line'"
 done
 grep -Eq '^no device: .|^ +0  .* [0-9]+\.[0-9] ' table || fail "says neither a device nor why there is none"

@@ -46,6 +46,7 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "threads of a rank (default OMP_NUM_THREADS, or all processors)"},
         {"--backend", "NAME", COC_OPTION_TEXT, &a->on.backend, false, 0, 0, COC_BACKEND_HELP},
         {"--precision", "NAME", COC_OPTION_TEXT, &a->on.precision, false, 0, 0, COC_PRECISION_HELP},
+        {"--conv", "NAME", COC_OPTION_TEXT, &a->on.conv, false, 0, 0, COC_CONV_HELP},
         {"--whole", NULL, COC_OPTION_FLAG, &a->whole, false, 0, 0,
          "time steps as training does them, without a clock around every operation; on a GPU that "
          "is one launch a step"},
@@ -268,7 +269,7 @@ static coc_status run(bench *b, coc_comm *comm)
 
 coc_status coc_bench_step(int argc, char **argv)
 {
-    bench b = {.args = {.on = {.backend = "cpu", .precision = "fp32"},
+    bench b = {.args = {.on = {.backend = "cpu", .precision = "fp32", .conv = "own"},
                         .profile = "cocola-hps",
                         .width = 1,
                         .depth = 1,

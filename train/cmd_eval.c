@@ -72,6 +72,7 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "of the fixed pairs, orders and resamplings (default 1)"},
         {"--backend", "NAME", COC_OPTION_TEXT, &a->on.backend, false, 0, 0, COC_BACKEND_HELP},
         {"--precision", "NAME", COC_OPTION_TEXT, &a->on.precision, false, 0, 0, COC_PRECISION_HELP},
+        {"--conv", "NAME", COC_OPTION_TEXT, &a->on.conv, false, 0, 0, COC_CONV_HELP},
         {"--format", "FORMAT", COC_OPTION_TEXT, &a->format, false, 0, 0, "table (default) or json"},
     };
     const coc_cli cli = {
@@ -296,7 +297,7 @@ coc_status coc_cmd_eval(int argc, char **argv)
                              .mode = "both",
                              .order = "shuffled",
                              .format = "table",
-                             .on = {.backend = "cpu", .precision = "fp32"},
+                             .on = {.backend = "cpu", .precision = "fp32", .conv = "own"},
                              .orders = NOT_GIVEN,
                              .bootstrap = NOT_GIVEN,
                              .seed = 1,

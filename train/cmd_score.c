@@ -69,6 +69,7 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "clips embedded at a time (default 32)"},
         {"--backend", "NAME", COC_OPTION_TEXT, &a->on.backend, false, 0, 0, COC_BACKEND_HELP},
         {"--precision", "NAME", COC_OPTION_TEXT, &a->on.precision, false, 0, 0, COC_PRECISION_HELP},
+        {"--conv", "NAME", COC_OPTION_TEXT, &a->on.conv, false, 0, 0, COC_CONV_HELP},
     };
     const coc_cli cli = {
         .usage = "cocola score --checkpoint FILE (CONTEXT OUTPUT | --pairs FILE.csv) [options]",
@@ -346,7 +347,7 @@ coc_status coc_cmd_score(int argc, char **argv)
 {
     scoring s = {.args = {.mode = "all",
                           .format = "table",
-                          .on = {.backend = "cpu", .precision = "fp32"},
+                          .on = {.backend = "cpu", .precision = "fp32", .conv = "own"},
                           .window = 5,
                           .hop = 2.5,
                           .batch = 32}};

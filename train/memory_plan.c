@@ -40,6 +40,7 @@ coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *
     COC_TRY(add_encoders(needs, plan));
     add(plan, "weights and optimizer", 4 * needs->weights * float_bytes);
     add(plan, "batches", (s->data.prefetch + 1) * batch * float_bytes);
+    if (s->model.conv == COC_CONV_CUDNN) add(plan, "cuDNN's scratch", COC_CUDNN_MOST_SCRATCH);
     add(plan, "similarity",
         coc_similarity_bytes(s->train.batch, needs->pairs, needs->whole->embedding) +
             2 * clips * needs->whole->embedding * float_bytes);

@@ -28,7 +28,7 @@ typedef struct {
     size_t stored_bytes;
 } coc_memory_needs;
 
-/* All but the working memory of operations, which is found out in the first step. Errors:
+/* All but the working memory of own operations, which is found out in the first step. Errors:
  * COC_ERR_MEMORY (of the host, for the planning itself). */
 coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *plan);
 

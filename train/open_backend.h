@@ -1,4 +1,4 @@
-/* train/open_backend.h - the backend of a command that takes --backend and --precision. */
+/* train/open_backend.h - the backend of a command that takes --backend, --precision and --conv. */
 #ifndef COC_TRAIN_OPEN_BACKEND_H
 #define COC_TRAIN_OPEN_BACKEND_H
 
@@ -7,10 +7,11 @@
 
 #define COC_BACKEND_HELP   "cpu (default), cuda or ref"
 #define COC_PRECISION_HELP "of activations on a GPU: fp32 (default) or bf16"
+#define COC_CONV_HELP      "convolutions on a GPU: own (default) or cudnn"
 
 typedef struct {
-    const char *backend, *precision; /* "cpu", "fp32" */
-    int threads;                     /* 0: OMP_NUM_THREADS */
+    const char *backend, *precision, *conv; /* "cpu", "fp32", "own" */
+    int threads;                            /* 0: OMP_NUM_THREADS */
 } coc_backend_choice;
 
 /* The settings of the choice; what else they hold is left alone. Errors: COC_ERR_USAGE. */

@@ -10,7 +10,7 @@
 /* Working memory of cuBLAS: what it takes by itself on the newest devices. */
 static const size_t blas_bytes = (size_t)32 << 20;
 
-static void note_failure(coc_backend *b, coc_status status, const char *operation, const char *text)
+void coc_cuda_note(coc_backend *b, coc_status status, const char *operation, const char *text)
 {
     coc_cuda *cuda = coc_cuda_of(b);
 
@@ -19,8 +19,7 @@ static void note_failure(coc_backend *b, coc_status status, const char *operatio
     b->status = status;
 }
 
-/* While calls are recorded nothing can be allocated, and trying to would spoil the recording. */
-static bool recording(const coc_backend *b)
+bool coc_cuda_recording(const coc_backend *b)
 {
     enum cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
 
@@ -33,14 +32,14 @@ void *coc_cuda_scratch(coc_backend *b, size_t bytes)
     void *memory;
 
     if (bytes <= b->scratch_bytes) return b->scratch;
-    if (recording(b)) {
-        note_failure(b, COC_ERR_DEVICE, "",
-                     "a recorded operation needs more working memory than when it was called");
+    if (coc_cuda_recording(b)) { /* trying to allocate would spoil it */
+        coc_cuda_note(b, COC_ERR_DEVICE, "",
+                      "a recorded operation needs more working memory than when it was called");
         return NULL;
     }
     /* once, with room to spare: a step asks for many sizes, and what is given back stalls */
     memory = coc_backend_scratch(b, bytes + bytes / 4);
-    if (memory == NULL) note_failure(b, COC_ERR_MEMORY, "", coc_error_text());
+    if (memory == NULL) coc_cuda_note(b, COC_ERR_MEMORY, "", coc_error_text());
     return memory;
 }
 
@@ -51,7 +50,7 @@ void coc_cuda_launched(coc_backend *b, const char *operation)
 
     if (error == cudaSuccess) return;
     snprintf(text, sizeof text, ": %s", cudaGetErrorString(error));
-    note_failure(b, COC_ERR_DEVICE, operation, text);
+    coc_cuda_note(b, COC_ERR_DEVICE, operation, text);
 }
 
 coc_status coc_cuda_finish(coc_backend *b)
@@ -102,7 +101,8 @@ coc_status coc_cuda_open(coc_backend *b)
     cuda->stream = coc_cuda_stream(NULL);
     cuda->processors = coc_cuda_here()->processors;
     cuda->shared_bytes = coc_cuda_here()->shared_bytes;
-    return open_blas(b);
+    COC_TRY(open_blas(b));
+    return b->conv == COC_CONV_CUDNN ? coc_cudnn_open(b) : COC_OK;
 }
 
 void coc_cuda_destroy(coc_backend *b)
@@ -110,6 +110,7 @@ void coc_cuda_destroy(coc_backend *b)
     coc_cuda *cuda = coc_cuda_of(b);
 
     if (cuda == NULL) return;
+    coc_cudnn_close(b);
     if (cuda->blas != NULL) (void)cublasDestroy(cuda->blas);
     b->device->release(b->device, cuda->blas_memory);
     free(cuda);

@@ -20,11 +20,12 @@ extern "C" {
 /* coc_backend.impl */
 typedef struct {
     cudaStream_t stream;
-    int processors;      /* streaming multiprocessors */
-    size_t shared_bytes; /* most shared memory that a block can have */
-    cublasHandle_t blas; /* on the stream; float products are float products (no TF32) */
-    void *blas_memory;   /* its working memory, so that recorded calls allocate nothing */
-    char failed[256];    /* the first failure since the last finish, or "" */
+    int processors;          /* streaming multiprocessors */
+    size_t shared_bytes;     /* most shared memory that a block can have */
+    cublasHandle_t blas;     /* on the stream; float products are float products (no TF32) */
+    void *blas_memory;       /* its working memory, so that recorded calls allocate nothing */
+    struct coc_cudnn *cudnn; /* NULL: own convolutions */
+    char failed[512];        /* the first failure since the last finish, or "" */
 } coc_cuda;
 
 static inline coc_cuda *coc_cuda_of(coc_backend *b)
@@ -35,6 +36,12 @@ static inline coc_cuda *coc_cuda_of(coc_backend *b)
 /* Device memory, aligned to 256 bytes, valid until the next call; NULL after a failure, which
  * `finish` reports: the operation then does nothing. */
 void *coc_cuda_scratch(coc_backend *b, size_t bytes);
+
+/* Whether calls are being recorded: then nothing can be allocated. */
+bool coc_cuda_recording(const coc_backend *b);
+
+/* Notes a failure, of which `finish` reports the first: what failed, and how. */
+void coc_cuda_note(coc_backend *b, coc_status status, const char *operation, const char *text);
 
 /* After the launches of an operation: notes the first failure. */
 void coc_cuda_launched(coc_backend *b, const char *operation);
@@ -62,6 +69,42 @@ void coc_cuda_sum_parts(coc_backend *b, int64_t rows, int64_t parts, int64_t cou
 
 /* out [count] += the sum over rows of x [rows][count]; x may lie in scratch. */
 void coc_cuda_add_rows(coc_backend *b, int64_t rows, int64_t count, const float *x, float *out);
+
+/* ---- what convolutions do on the way in and out, as passes of their own: passes.cu */
+
+/* z [n][P][C] = x through norm and gate; each may be NULL. */
+void coc_cuda_read(coc_backend *b, int64_t n, int64_t positions, int channels, const stored *x,
+                   const coc_norm *norm, const real *gate, stored *z);
+/* z [n][P][padded] = keep * x [n][C][P] (keep NULL: 1); padded: a multiple of eight, zeros beyond
+ * C.
+ */
+void coc_cuda_read_channels(coc_backend *b, int64_t n, int64_t positions, int channels, int padded,
+                            const real *x, const real *keep, stored *z);
+/* dx [n][P][C]: the gradient at g's raw tensor. */
+void coc_cuda_form(coc_backend *b, int64_t n, int64_t positions, int channels,
+                   const coc_gradient *g, stored *dx);
+/* to [O][taps][padded], as activations are stored, from w [O][I][taps], zeros beyond I; and
+ * dw [O][I][taps] += from [O][taps][padded]. */
+void coc_cuda_put_weights(coc_backend *b, int outputs, int inputs, int taps, int padded,
+                          const real *w, void *to);
+void coc_cuda_add_weights(coc_backend *b, int outputs, int inputs, int taps, int padded,
+                          const void *from, real *dw);
+/* to [count] += from, count a multiple of eight. */
+void coc_cuda_add_stored(coc_backend *b, int64_t count, const stored *from, stored *to);
+/* sums [groups][2][C] += sum of y, sum of y^2 of y [n][P][C]. */
+void coc_cuda_output_sums(coc_backend *b, int64_t n, int64_t positions, int channels,
+                          const stored *y, const int32_t *group, double *sums);
+/* dgate [n][C] = sum over positions of dz * v, v: x through norm. */
+void coc_cuda_gate_sums(coc_backend *b, int64_t n, int64_t positions, int channels, const stored *x,
+                        const coc_norm *norm, const stored *dz, real *dgate);
+
+/* ---- convolutions by cuDNN in the place of the own ones: cudnn_conv.c, or where the build has
+ * none, cudnn_missing.c */
+
+/* b->ops becomes a table with them. Errors: COC_ERR_SETTING (not built in), COC_ERR_DEVICE,
+ * COC_ERR_MEMORY. */
+coc_status coc_cudnn_open(coc_backend *b);
+void coc_cudnn_close(coc_backend *b);
 
 /* ---- the operations */
 

@@ -6,6 +6,7 @@
  *     streams.cpp   streams, events, recordings
  *     runtime.cpp   devices, memory, copies, launches: the rest of the runtime's functions
  *     cublas.cpp    products of matrices
+ *     cudnn.cpp     single convolutions, as graphs
  *     nccl.cpp      collectives, over MPI
  */
 #ifndef COC_TESTS_EMULATOR_H
