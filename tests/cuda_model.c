@@ -1,5 +1,6 @@
-/* The whole model on a GPU against the reference: embeddings, loss, gradients and weights after
- * updates, of a small network with everything in it that the large one has. */
+/* The whole model on a GPU, with own convolutions or cuDNN's (argument "cudnn"), against the
+ * reference: embeddings, loss, gradients and weights after updates, of a small network with
+ * everything in it that the large one has. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "comm/device_comm.h"
 #include "model/encoder.h"
 #include "model/similarity.h"
+#include "tests/on_device.h"
 #include "tests/test.h"
 
 enum { PAIRS = 4, CLIPS = 2 * PAIRS, CHANNELS = 2, BANDS = 64, FRAMES = 126 };
@@ -102,6 +104,8 @@ static coc_status create_rest(const inputs *in, int64_t group, model *m)
     return put(m, 1, sizeof *m->now, &(coc_now){.learning_rate = 1e-3, .update = 1}, &m->now);
 }
 
+static coc_convolutions conv;
+
 static coc_status create(const char *backend, coc_precision precision, int64_t group, inputs *in,
                          model *m)
 {
@@ -112,6 +116,7 @@ static coc_status create(const char *backend, coc_precision precision, int64_t g
 
     memset(m, 0, sizeof *m);
     snprintf(settings.backend, sizeof settings.backend, "%s", backend);
+    if (strcmp(backend, "cuda") == 0) settings.conv = conv;
     COC_TRY(coc_profile_find("cocola-hps", CHANNELS, &profile));
     COC_TRY(coc_network_build(profile, 0.25, 0.4, BANDS, FRAMES, &m->network));
     if (in->dropout == NULL) fill(in, &m->network);
@@ -272,9 +277,12 @@ static double median_cosine(void)
 }
 
 /* In bf16 embeddings and gradients point where the reference's do. One group of 8 clips: statistics
- * of fewer would say more of the rounding of single clips. */
+ * of fewer would say more of the rounding of single clips. Own convolutions round what they write;
+ * cuDNN's are given rounded numbers in addition, after norm and SiLU: a seventh of a degree more
+ * between embeddings, and twice the error of the loss, were seen. */
 static void half_precision_is_near(void)
 {
+    const bool own = conv == COC_CONV_OWN;
     double h, g;
 
     if (!make(COC_BF16, PAIRS)) return;
@@ -283,9 +291,9 @@ static void half_precision_is_near(void)
     fprintf(stderr,
             "  bf16: cosine of embeddings %.5f, median of gradients %.5f, loss %.4f of %.4f\n", h,
             g, got.loss, want.loss);
-    CHECK(h >= 0.999);
-    CHECK(g >= 0.99);
-    CHECK_NEAR(got.loss, want.loss, 0.02 * want.loss);
+    CHECK(h >= (own ? 0.999 : 0.998));
+    CHECK(g >= (own ? 0.99 : 0.985));
+    CHECK_NEAR(got.loss, want.loss, (own ? 0.02 : 0.05) * want.loss);
     unmake();
 }
 
@@ -320,15 +328,13 @@ static void steps_repeat(void)
     destroy(&cuda);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     coc_backend *b;
-    const coc_status status = coc_backend_create("cuda", 1, &b);
 
-    if (status != COC_OK) {
-        fprintf(stderr, "skipped: %s\n", coc_error_text());
-        return COC_TEST_SKIPPED;
-    }
+    conv = coc_test_conv(argc, argv);
+    b = coc_test_backend_with("cuda", COC_FP32, conv);
+    if (b == NULL) return COC_TEST_SKIPPED;
     coc_backend_destroy(&b);
     RUN(steps_repeat);
     RUN(single_precision_is_the_reference);

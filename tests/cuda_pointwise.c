@@ -1,5 +1,6 @@
-/* The GPU's 1 x 1 convolutions against the reference, in both precisions, on shapes that lead to
- * each of their kernels: as the network uses them, and with everything optional drawn at random. */
+/* The GPU's 1 x 1 convolutions, own ones or cuDNN's (argument "cudnn"), against the reference, in
+ * both precisions, on shapes that lead to each of their kernels: as the network uses them, and with
+ * everything optional drawn at random. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -344,11 +345,13 @@ static void any_options_equal_reference(void)
         }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    const coc_convolutions conv = coc_test_conv(argc, argv);
+
     ref = coc_test_backend("ref", COC_FP32);
     for (int p = 0; p < 2; p++) {
-        cuda = coc_test_backend("cuda", p == 0 ? COC_FP32 : COC_BF16);
+        cuda = coc_test_backend_with("cuda", p == 0 ? COC_FP32 : COC_BF16, conv);
         if (cuda == NULL) return COC_TEST_SKIPPED;
         fprintf(stderr, "%s\n", coc_precision_name(cuda->precision));
         seed = 1;

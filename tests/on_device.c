@@ -13,9 +13,23 @@ static void require(coc_status status)
     if (status != COC_OK) coc_test_fail(__FILE__, __LINE__, "%s", coc_error_text());
 }
 
+coc_convolutions coc_test_conv(int argc, char **argv)
+{
+    const coc_convolutions conv =
+        argc > 1 && strcmp(argv[1], "cudnn") == 0 ? COC_CONV_CUDNN : COC_CONV_OWN;
+
+    fprintf(stderr, "convolutions: %s\n", coc_convolutions_name(conv));
+    return conv;
+}
+
 coc_backend *coc_test_backend(const char *name, coc_precision precision)
 {
-    coc_model_settings settings = {.threads = 1, .precision = precision};
+    return coc_test_backend_with(name, precision, COC_CONV_OWN);
+}
+
+coc_backend *coc_test_backend_with(const char *name, coc_precision precision, coc_convolutions conv)
+{
+    coc_model_settings settings = {.threads = 1, .precision = precision, .conv = conv};
     coc_backend *b;
 
     snprintf(settings.backend, sizeof settings.backend, "%s", name);

@@ -4,9 +4,14 @@
 
 #include "model/ops.h"
 
+/* The convolutions that a test of backend cuda is of: cuDNN's where its argument is "cudnn". */
+coc_convolutions coc_test_conv(int argc, char **argv);
+
 /* A backend of that name and precision, or NULL when this machine has no device for it, or it is
  * not built in: said on standard error. */
 coc_backend *coc_test_backend(const char *name, coc_precision precision);
+coc_backend *coc_test_backend_with(const char *name, coc_precision precision,
+                                   coc_convolutions conv);
 
 /* A copy on the device; host NULL: NULL. Freed with coc_test_release. */
 void *coc_test_put(const coc_backend *b, const void *host, int64_t count, size_t size);

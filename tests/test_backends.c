@@ -102,6 +102,17 @@ static void precisions_are_checked(void)
     CHECK(strstr(coc_error_text(), "model.backend: cuda") != NULL);
 }
 
+/* Convolutions that a backend does not have are refused with what can be done. */
+static void convolutions_are_checked(void)
+{
+    coc_model_settings settings = {.backend = "cpu", .conv = COC_CONV_CUDNN};
+    coc_backend *b;
+
+    CHECK(coc_backend_open(&settings, &b) == COC_ERR_SETTING && b == NULL);
+    CHECK(strstr(coc_error_text(), "model.conv: cudnn") != NULL);
+    CHECK(strstr(coc_error_text(), "model.backend: cuda") != NULL);
+}
+
 /* The choices of model.backend and model.profile are the rows of the tables that they choose from,
  * and every backend has features: a row that cannot be chosen, or a choice without a row, fails.
  * Only cuda may be a choice that is not built in: the message then says how to build it. */
@@ -145,6 +156,7 @@ int main(void)
     RUN(tables_are_complete);
     RUN(timed_table_is_complete);
     RUN(precisions_are_checked);
+    RUN(convolutions_are_checked);
     RUN(choices_are_the_rows);
     return coc_test_result();
 }

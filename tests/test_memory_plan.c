@@ -87,7 +87,12 @@ static void what_does_not_fit_is_refused(void)
 
     coc_settings_default(&settings);
     device.memory = small_memory;
+    settings.model.conv = COC_CONV_CUDNN;
     REQUIRE_OK(coc_memory_plan_make(&needs, &plan));
+    left_bytes = plan.bytes - COC_CUDNN_MOST_SCRATCH;
+    settings.model.conv = COC_CONV_OWN;
+    REQUIRE_OK(coc_memory_plan_make(&needs, &plan));
+    CHECK(plan.bytes == left_bytes);
     left_bytes = plan.bytes;
     CHECK(coc_memory_plan_check(&plan, &device, 1) == COC_OK);
     CHECK(coc_memory_plan_check(&plan, &device, 2) == COC_ERR_MEMORY);
