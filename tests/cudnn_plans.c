@@ -1,5 +1,6 @@
 /* cuDNN's plans for every convolution of the published network on a GPU that is only described
- * (device_h200.json): by the code that finds them at run time, without a GPU or a driver.
+ * (device_h200.json, written by hand): by the code that finds them at run time, without a GPU or a
+ * driver.
  *
  *     cudnn_plans DESCRIPTION             engines that come compiled
  *     cudnn_plans DESCRIPTION compiled    those that are compiled when a plan is finished
