@@ -1,4 +1,8 @@
-/* Both feature backends against the published feature code, run in float64. */
+/* Features against the published feature code, run in float64.
+ *
+ *     golden_features [BACKEND]
+ *
+ * BACKEND: ref, cpu or cuda; otherwise those of the host. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -34,12 +38,17 @@ static float *compute(coc_feature_kind kind, int64_t *clips)
     int64_t samples;
     int32_t *values = coc_golden_read_int(golden, "pcm", &samples);
     const float gain = 1.0f / 32768;
-    float *wave = malloc(samples * sizeof *wave), *out;
+    float *wave = NULL, *there = NULL, *out;
+    const coc_device *device;
     coc_features *features = NULL;
 
     *clips = samples / COC_CLIP_SAMPLES;
     out = malloc(*clips * floats * sizeof *out);
     if (coc_features_create(backend, 0, &features) != COC_OK) *clips = 0;
+    if (*clips == 0) return out;
+    device = features->device;
+    CHECK(coc_device_alloc(device, samples, sizeof *wave, &wave) == COC_OK);
+    CHECK(coc_device_alloc(device, *clips * floats, sizeof *there, &there) == COC_OK);
     for (int64_t i = 0; i < *clips; i++) {
         static int16_t pcm[COC_CLIP_SAMPLES];
         const int16_t *stem = pcm;
@@ -48,10 +57,15 @@ static float *compute(coc_feature_kind kind, int64_t *clips)
         for (int t = 0; t < COC_CLIP_SAMPLES; t++)
             pcm[t] = (int16_t)values[i * COC_CLIP_SAMPLES + t];
         CHECK(features->ops->mix(features, &mix, 1, wave + i * COC_CLIP_SAMPLES) == COC_OK);
+        CHECK(device->wait(device, features->stream) == COC_OK); /* pcm is used again */
     }
-    if (*clips > 0) CHECK(coc_features_compute(features, kind, wave, *clips, out) == COC_OK);
+    CHECK(coc_features_compute(features, kind, wave, *clips, there) == COC_OK);
+    CHECK(device->copy(device, out, there, *clips * floats * sizeof *out, features->stream) ==
+          COC_OK);
+    CHECK(device->wait(device, features->stream) == COC_OK);
+    device->release(device, wave);
+    device->release(device, there);
     coc_features_destroy(&features);
-    free(wave);
     free(values);
     return out;
 }
@@ -106,16 +120,22 @@ static void log_mel_equals_the_published_features(void)
     free(got);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    static const char *const backends[] = {"ref", "cpu"};
+    const char *const host[] = {"ref", "cpu", NULL}, *const only[] = {argv[1], NULL};
     static char path[4096];
+    coc_features *features;
 
     if (coc_golden_path("features.h5") == NULL) return COC_TEST_SKIPPED;
     snprintf(path, sizeof path, "%s", coc_golden_path("features.h5"));
     golden = path;
-    for (int i = 0; i < 2; i++) {
-        backend = backends[i];
+    if (argc > 1 && coc_features_create(argv[1], 0, &features) != COC_OK) {
+        printf("skipped: %s\n", coc_error_text());
+        return COC_TEST_SKIPPED;
+    }
+    if (argc > 1) coc_features_destroy(&features);
+    for (const char *const *b = argc > 1 ? only : host; *b != NULL; b++) {
+        backend = *b;
         RUN(hps_equals_the_published_features);
         RUN(log_mel_equals_the_published_features);
     }

@@ -22,19 +22,41 @@ coc_convolutions coc_test_conv(int argc, char **argv)
     return conv;
 }
 
-coc_backend *coc_test_backend(const char *name, coc_precision precision)
+static coc_backend *open_backend(const char *name, coc_model_settings settings)
 {
-    return coc_test_backend_with(name, precision, COC_CONV_OWN);
-}
-
-coc_backend *coc_test_backend_with(const char *name, coc_precision precision, coc_convolutions conv)
-{
-    coc_model_settings settings = {.threads = 1, .precision = precision, .conv = conv};
     coc_backend *b;
 
     snprintf(settings.backend, sizeof settings.backend, "%s", name);
     if (coc_backend_open(&settings, &b) != COC_OK) fprintf(stderr, "%s\n", coc_error_text());
     return b;
+}
+
+coc_backend *coc_test_backend_with(const char *name, coc_precision precision, coc_convolutions conv)
+{
+    return open_backend(name,
+                        (coc_model_settings){.threads = 1, .precision = precision, .conv = conv});
+}
+
+coc_backend *coc_test_backend(const char *name, coc_precision precision)
+{
+    return coc_test_backend_with(name, precision, COC_CONV_OWN);
+}
+
+coc_backend *coc_test_backend_named(const char *name)
+{
+    const bool half = strcmp(name, "cuda-bf16") == 0;
+
+    return open_backend(half ? "cuda" : name,
+                        (coc_model_settings){.precision = half ? COC_BF16 : COC_FP32});
+}
+
+bool coc_test_backend_opens(const char *name)
+{
+    coc_backend *b = coc_test_backend_named(name);
+    const bool opens = b != NULL;
+
+    coc_backend_destroy(&b);
+    return opens;
 }
 
 void *coc_test_put(const coc_backend *b, const void *host, int64_t count, size_t size)

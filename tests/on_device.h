@@ -13,6 +13,12 @@ coc_backend *coc_test_backend(const char *name, coc_precision precision);
 coc_backend *coc_test_backend_with(const char *name, coc_precision precision,
                                    coc_convolutions conv);
 
+/* The same by the names that programs take (ref, cpu, cuda, or cuda-bf16), with as many threads as
+ * OMP_NUM_THREADS says. */
+coc_backend *coc_test_backend_named(const char *name);
+/* Whether there is one; says why not. */
+bool coc_test_backend_opens(const char *name);
+
 /* A copy on the device; host NULL: NULL. Freed with coc_test_release. */
 void *coc_test_put(const coc_backend *b, const void *host, int64_t count, size_t size);
 /* The same as the backend stores activations. */
