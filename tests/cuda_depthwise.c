@@ -258,6 +258,7 @@ static void check_near(const fixture *f, const char *what, const float *got, con
         most = fmax(most, fabs(want[i]));
         worst = isnan(got[i]) ? INFINITY : fmax(worst, fabs((double)got[i] - want[i]));
     }
+    coc_test_record(what, cuda->precision, error, half ? 4e-3 : 1e-6);
     if (!(error <= (half ? 4e-3 : 1e-6)) || !(worst <= (half ? 1e-2 : 5e-6) * most))
         coc_test_fail(
             __FILE__, __LINE__,

@@ -221,6 +221,7 @@ static void check_near(const fixture *f, uint32_t o, const char *what, const flo
         most = fmax(most, fabs(want[i]));
         worst = fmax(worst, isnan(got[i]) ? INFINITY : fabs((double)got[i] - want[i]));
     }
+    coc_test_record(what, cuda->precision, error, half ? 5e-3 : 2e-6);
     if (!(error <= (half ? 5e-3 : 2e-6)) || !(worst <= (half ? 1.5e-2 : 2e-5) * most + 1e-30))
         coc_test_fail(__FILE__, __LINE__,
                       "%d x %d, %d -> %d, %d clips, options %#x: %s: relative error %.2g, worst "

@@ -231,6 +231,18 @@ void coc_twins_free(void)
     }
 }
 
+void coc_test_record(const char *what, coc_precision precision, double error, double bar)
+{
+    const char *path = getenv("COCOLA_TEST_TABLE");
+    FILE *file = path != NULL ? fopen(path, "a") : NULL;
+
+    if (path == NULL) return;
+    if (file == NULL || fprintf(file, "%s\t%s\t%s\t%.3g\t%.3g\n", coc_test_name(), what,
+                                coc_precision_name(precision), error, bar) < 0)
+        coc_test_fail(__FILE__, __LINE__, "%s: cannot be written", path);
+    if (file != NULL) fclose(file);
+}
+
 void coc_twin_check(const char *what, coc_twin t, double error, double worst)
 {
     const size_t size = t.kind == COC_TWIN_DOUBLES ? sizeof(double) : sizeof(float);
@@ -252,6 +264,7 @@ void coc_twin_check(const char *what, coc_twin t, double error, double worst)
         most = fmax(most, fabs(b));
         if (!(fabs(a - b) <= off)) off = isnan(a) ? INFINITY : fabs(a - b);
     }
+    coc_test_record(what, device_backend->precision, sqrt(squares / (norm > 0 ? norm : 1)), error);
     if (!(sqrt(squares) <= error * sqrt(norm) + 1e-30) || !(off <= worst * most + 1e-30))
         coc_test_fail(__FILE__, __LINE__, "%s: relative error %.3g, worst %.3g of %.3g", what,
                       sqrt(squares / (norm > 0 ? norm : 1)), off, most);

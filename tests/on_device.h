@@ -60,6 +60,10 @@ coc_twin coc_twin_copy(const void *from, int64_t count, size_t size);
 /* The device's may differ from the host's by `error` of the norm, and nowhere by more than `worst`
  * of the largest. */
 void coc_twin_check(const char *what, coc_twin t, double error, double worst);
+/* What was seen of the error that a comparison allows, for a table: one line "test, what,
+ * precision, relative error, bar", with tabs, at the end of the file that COCOLA_TEST_TABLE names;
+ * without it nothing. coc_twin_check calls it. */
+void coc_test_record(const char *what, coc_precision precision, double error, double bar);
 /* All that were made. */
 void coc_twins_free(void);
 

@@ -77,6 +77,11 @@ void coc_test_begin(const char *name)
     failures_before = failures;
 }
 
+const char *coc_test_name(void)
+{
+    return current;
+}
+
 void coc_test_end(void)
 {
     tests++;

@@ -66,6 +66,8 @@ double coc_test_relative_error(const float *got, const float *want, int64_t n);
         coc_test_end();                                                                            \
     } while (0)
 void coc_test_begin(const char *name);
+/* That of the test that runs now. */
+const char *coc_test_name(void);
 void coc_test_end(void);
 /* For main(): 0 when every check held. Prints a summary. */
 int coc_test_result(void);

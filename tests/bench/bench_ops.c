@@ -1,4 +1,5 @@
-/* Time of every convolution of the encoder, forward and backward, one line a layer:
+/* Time of every operation of the encoder that touches all positions, forward and backward, one line
+ * a layer, below that of a copy of the largest tensor, which is the roof:
  *
  *     bench_ops [BACKEND [WIDTH [DEPTH [CLIPS [THREADS [REPEATS]]]]]]     cpu 1 1 64 1 5
  *
@@ -27,7 +28,7 @@ typedef struct {
     double forward, backward, forward_flop, backward_flop; /* of the whole network */
 } bench;
 
-typedef enum { STEM, DEPTHWISE, EXPAND, PROJECT, HEAD } layer_kind;
+typedef enum { STEM, DEPTHWISE, EXPAND, PROJECT, HEAD, POOL, JOIN, COPY } layer_kind;
 typedef enum { FORWARD, BACKWARD, SUMS } direction;
 
 static double now(const bench *k)
@@ -39,7 +40,7 @@ static double now(const bench *k)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void call(const bench *k, layer_kind kind, direction way, const coc_conv *s)
+static void call_layer(const bench *k, layer_kind kind, direction way, const coc_conv *s)
 {
     const coc_ops *ops = k->b->ops;
     const float *w = k->small;
@@ -74,11 +75,37 @@ static void call(const bench *k, layer_kind kind, direction way, const coc_conv 
     }
 }
 
+/* What lies between convolutions, of the channels and positions that s gives out. */
+static void call_between(const bench *k, layer_kind kind, const coc_conv *s)
+{
+    const coc_ops *ops = k->b->ops;
+    const int64_t positions = (int64_t)s->out_h * s->out_w;
+    coc_norm norm = k->norm;
+
+    norm.silu = kind == POOL;
+    if (kind == POOL)
+        ops->pool_forward(k->b, k->n, positions, s->out_c, k->x, &norm, k->small);
+    else if (kind == JOIN)
+        ops->join_forward(k->b, k->n, positions, s->out_c, k->x, &norm, k->small, k->y, k->out);
+    else if (k->b->device->copy(k->b->device, k->out, k->x,
+                                (size_t)(k->n * positions * s->out_c) * k->b->stored_bytes,
+                                NULL) != COC_OK)
+        fprintf(stderr, "bench_ops: %s\n", coc_error_text());
+}
+
 static int by_value(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
 
     return (x > y) - (x < y);
+}
+
+static void call(const bench *k, layer_kind kind, direction way, const coc_conv *s)
+{
+    if (kind < POOL)
+        call_layer(k, kind, way, s);
+    else
+        call_between(k, kind, s);
 }
 
 static double median(const bench *k, layer_kind kind, direction way, const coc_conv *s)
@@ -113,7 +140,7 @@ static void layer(bench *k, const char *name, layer_kind kind, const coc_conv *s
     const double sums = kind == EXPAND ? 0 : median(k, kind, SUMS, s);
     const double moved = kind == STEM ? in + 2 * out : in * (kind == EXPAND ? 3 : 2) + 2 * out;
 
-    printf("%-9s %3d x %-3d %4d -> %-4d %d/%d %8.2f %6.1f %6.1f %8.2f %6.1f %6.1f %8.2f %6.1f\n",
+    printf("%-9s %3d x %-3d %4d -> %-4d %d/%d %8.3f %6.1f %6.1f %8.3f %6.1f %6.1f %8.3f %6.1f\n",
            name, s->out_h, s->out_w, s->in_c, s->out_c, s->kernel, s->stride, 1e3 * forward,
            flop / forward, (in + out) / forward, 1e3 * backward, backward_flop / backward,
            moved / backward, 1e3 * sums, sums > 0 ? 2 * out / sums : 0);
@@ -122,6 +149,36 @@ static void layer(bench *k, const char *name, layer_kind kind, const coc_conv *s
     k->backward += backward + sums;
     k->forward_flop += flop;
     k->backward_flop += backward_flop;
+}
+
+/* A join reads the skip too. */
+static void between(bench *k, const char *name, layer_kind kind, const coc_conv *s)
+{
+    const double bytes = 1e-9 * (double)k->b->stored_bytes;
+    const double one = bytes * (double)k->n * s->out_h * s->out_w * s->out_c;
+    const double moved = kind == POOL ? one : kind == JOIN ? 3 * one : 2 * one;
+    const double seconds = median(k, kind, FORWARD, s);
+
+    printf("%-9s %3d x %-3d %4d -> %-4d -/- %8.3f      - %6.1f        -      -      -        -     "
+           " -\n",
+           name, s->out_h, s->out_w, s->out_c, s->out_c, 1e3 * seconds, moved / seconds);
+    fflush(stdout);
+    if (kind != COPY) k->forward += seconds;
+}
+
+/* The largest tensor of the network. */
+static const coc_conv *largest(const coc_network *net)
+{
+    const coc_conv *found = &net->stem;
+
+    for (int i = 0; i < net->blocks; i++) {
+        const coc_conv *s = net->block[i].has_expand ? &net->block[i].expand : &net->stem;
+
+        if ((int64_t)s->out_h * s->out_w * s->out_c >
+            (int64_t)found->out_h * found->out_w * found->out_c)
+            found = s;
+    }
+    return found;
 }
 
 /* Random numbers; every tensor may be read as float or as bf16. */
@@ -177,6 +234,7 @@ static void run(bench *k, const coc_network *net)
 {
     printf("%-9s %-9s %-12s %-3s %8s %6s %6s %8s %6s %6s %8s %6s\n", "layer", "output", "channels",
            "k/s", "fwd ms", "GF/s", "GB/s", "bwd ms", "GF/s", "GB/s", "sums ms", "GB/s");
+    between(k, "copy", COPY, largest(net));
     layer(k, "stem", STEM, &net->stem);
     for (int i = 0; i < net->blocks; i++) {
         char name[24];
@@ -185,8 +243,12 @@ static void run(bench *k, const coc_network *net)
         if (net->block[i].has_expand) layer(k, name, EXPAND, &net->block[i].expand);
         snprintf(name, sizeof name, "%d.depth", i);
         layer(k, name, DEPTHWISE, &net->block[i].depthwise);
+        snprintf(name, sizeof name, "%d.pool", i);
+        between(k, name, POOL, &net->block[i].depthwise);
         snprintf(name, sizeof name, "%d.project", i);
         layer(k, name, PROJECT, &net->block[i].project);
+        snprintf(name, sizeof name, "%d.join", i);
+        between(k, name, JOIN, &net->block[i].project);
     }
     layer(k, "head", HEAD, &net->head);
     printf("forward %.3f s (%.1f GFLOP/s), backward with sums %.3f s (%.1f GFLOP/s), both %.3f s\n",
