@@ -19,3 +19,4 @@ cmake --preset emulated >build-configure.log 2>&1 || { cat build-configure.log; 
 rm -f build-configure.log
 cmake --build build-emulated --target cuda_tests
 ctest --test-dir build-emulated --output-on-failure -L cuda -j "$(nproc)"
+python3 tests/device/last_results.py

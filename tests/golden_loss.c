@@ -77,7 +77,8 @@ static coc_status open_all(coc_backend **backend, coc_comm **comm)
  * `scale`, the size of the logits. */
 static void check_group(const char *group, int64_t k, int d, double scale)
 {
-    const double want = coc_golden_attribute(loss_path, group, "loss");
+    const bool there_is = coc_golden_has(loss_path, group);
+    const double want = there_is ? coc_golden_attribute(loss_path, group, "loss") : 0;
     const char *const names[] = {"h1", "h2", "w"};
     float *there[3], *gradient[2]; /* on the device */
     int64_t count, own[300], *label;
@@ -88,7 +89,7 @@ static void check_group(const char *group, int64_t k, int d, double scale)
     coc_similarity *similarity = NULL;
     coc_loss loss;
 
-    if (isnan(want)) return;
+    if (!there_is) return;
     groups++;
     REQUIRE_OK(open_all(&backend, &comm));
     for (int i = 0; i < 3; i++) {

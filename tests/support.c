@@ -159,6 +159,15 @@ int32_t *coc_golden_read_int(const char *file, const char *dataset, int64_t *cou
     return read_dataset(file, dataset, H5T_NATIVE_INT32, sizeof(int32_t), count);
 }
 
+bool coc_golden_has(const char *file, const char *object)
+{
+    const hid_t f = H5Fopen(file, H5F_ACC_RDONLY, H5P_DEFAULT);
+    const bool has = f >= 0 && H5Lexists(f, object, H5P_DEFAULT) > 0;
+
+    if (f >= 0) H5Fclose(f);
+    return has;
+}
+
 double coc_golden_attribute(const char *file, const char *object, const char *name)
 {
     double value = NAN;

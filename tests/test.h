@@ -85,6 +85,8 @@ const char *coc_golden_path(const char *name);
 float *coc_golden_read(const char *file, const char *dataset, int64_t *count);
 double *coc_golden_read_double(const char *file, const char *dataset, int64_t *count);
 int32_t *coc_golden_read_int(const char *file, const char *dataset, int64_t *count);
+/* Whether it holds an object of that name at its root. */
+bool coc_golden_has(const char *file, const char *object);
 /* A numeric attribute of an object in it ("." for the root); NAN when missing. */
 double coc_golden_attribute(const char *file, const char *object, const char *name);
 

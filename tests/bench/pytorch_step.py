@@ -1,9 +1,11 @@
 """Time of the same training step in PyTorch, for comparison: EfficientNet-B0 on [2 pairs][C][64][501]
 features with the published padding, projection, LayerNorm, tanh, bilinear similarity, cross-entropy, Adam.
 
-usage: pytorch_step.py [--device cpu|cuda] [--pairs N] [--steps N] [--compile] [--bf16] [--threads N] [--json]
+usage: pytorch_step.py [--device cpu|cuda] [--pairs N,...] [--variants eager,compiled,graphs] [--bf16] [--steps N] [--warmup N]
+                       [--threads N] [--json]
 
-Features are random and already where the model is; no dropout, no stochastic depth: as `cocola bench step`.
+Features are random and already where the model is; no dropout, no stochastic depth: as `cocola bench step`. Layout channels
+last, fused Adam. Every combination of pairs and variants is measured and printed at once; exit code 1 where one failed.
 """
 import argparse
 import json
@@ -76,26 +78,36 @@ class Model(nn.Module):
         return F.cross_entropy(h[:n] @ self.w @ h[n:].t(), torch.arange(n, device=h.device))
 
 
-def main():
+# How the model is called: as it is, compiled, compiled and recorded as a CUDA graph.
+VARIANTS = {"eager": lambda model: model, "compiled": torch.compile, "graphs": lambda model: torch.compile(model, mode="reduce-overhead")}
+
+
+def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--pairs", type=int, default=32)
+    parser.add_argument("--pairs", default="32", help="one or more numbers, with commas")
+    parser.add_argument("--variants", default="eager", help="of " + ", ".join(VARIANTS))
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--bf16", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    a = parser.parse_args()
-    if a.threads:
-        torch.set_num_threads(a.threads)
+    parser.add_argument("--bf16", action="store_true", help="autocast")
+    parser.add_argument("--json", action="store_true", help="one object a line")
+    return parser.parse_args()
+
+
+def synchronize(device):
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def measure(a, variant, pairs):
+    """Seconds of every step, and the last loss."""
     torch.manual_seed(1)
-    torch.backends.cudnn.benchmark = True
     model = Model(2).to(a.device, memory_format=torch.channels_last)
-    x = (-80 * torch.rand(2 * a.pairs, 2, 64, 501)).to(a.device, memory_format=torch.channels_last)
+    x = (-80 * torch.rand(2 * pairs, 2, 64, 501)).to(a.device, memory_format=torch.channels_last)
     on_gpu = a.device != "cpu"
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=on_gpu)
-    forward = torch.compile(model) if a.compile else model
+    forward = VARIANTS[variant](model)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
@@ -109,21 +121,51 @@ def main():
         step()
     seconds = []
     for _ in range(a.steps):
-        if on_gpu:
-            torch.cuda.synchronize()
+        synchronize(a.device)
         begin = time.perf_counter()
         loss = step()
-        if on_gpu:
-            torch.cuda.synchronize()
+        synchronize(a.device)
         seconds.append(time.perf_counter() - begin)
-    seconds.sort()
-    median = seconds[len(seconds) // 2]
-    what = f"PyTorch {torch.__version__}, {a.device}, {'compiled' if a.compile else 'eager'}, {'bf16 autocast' if a.bf16 else 'fp32'}"
-    if a.json:
-        print(json.dumps({"what": what, "pairs": a.pairs, "median": median, "least": seconds[0], "clips_per_second": 2 * a.pairs / median}))
+    return sorted(seconds), loss.item()
+
+
+def versions(a):
+    cudnn = torch.backends.cudnn.version() if a.device != "cpu" else None
+    return "PyTorch %s%s" % (torch.__version__, ", cuDNN %d" % cudnn if cudnn else "")
+
+
+def report(a, variant, pairs):
+    row = {"variant": variant, "pairs": pairs, "what": f"{versions(a)}, {a.device}, {variant}, {'bf16 autocast' if a.bf16 else 'fp32'}"}
+    if a.device != "cpu":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        seconds, loss = measure(a, variant, pairs)
+    except Exception as fault:  # one variant that does not work must not cost the others
+        row["error"] = "%s: %s" % (type(fault).__name__, str(fault).strip().splitlines()[0] if str(fault).strip() else "")
     else:
-        print(f"{what}: {a.pairs} pairs, median {median:.4f} s, least {seconds[0]:.4f}, {2 * a.pairs / median:.1f} clips/s, loss {loss.item():.3f}")
+        median = seconds[len(seconds) // 2]
+        memory = torch.cuda.max_memory_allocated() / 1e9 if a.device != "cpu" else None
+        row.update(median=median, least=seconds[0], clips_per_second=2 * pairs / median, loss=loss, gigabytes=memory)
+    if a.json:
+        print(json.dumps(row), flush=True)
+    elif "error" in row:
+        print(f"{row['what']}: {pairs} pairs: {row['error']}", flush=True)
+    else:
+        print(f"{row['what']}: {pairs} pairs, median {row['median']:.4f} s, least {row['least']:.4f}, {row['clips_per_second']:.1f} clips/s, loss {row['loss']:.3f}", flush=True)
+    return "error" not in row
+
+
+def main():
+    a = parse()
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    torch.backends.cudnn.benchmark = True
+    # products of floats as the backend cuda's: of TF32 where activations are bf16
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = a.bf16
+    done = [report(a, variant, int(pairs)) for pairs in a.pairs.split(",") for variant in a.variants.split(",")]
+    return 0 if all(done) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

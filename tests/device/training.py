@@ -1,0 +1,315 @@
+"""Stages: training on songs made here. Loss curves, repetition, ranks that share the GPU or die."""
+
+import filecmp
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from harness import TREE, Failed, end_group
+
+# How far two right programs may drift. The first loss is one forward pass; afterwards Adam turns
+# the rounding of
+# gradients that should be zero into steps, so single losses part and only their course is the same.
+TOLERANCES = {
+    "fp32": {"first": 1e-4, "mean": 0.02, "worst": 0.10},
+    "bf16": {"first": 0.01, "mean": 0.05, "worst": 0.20},
+}
+# Two pairs are two rows: each rounding of bf16 shows in full.
+FEW_PAIRS = {
+    "fp32": {"first": 1e-4, "mean": 0.02, "worst": 0.10},
+    "bf16": {"first": 0.06, "mean": 0.15, "worst": 0.40},
+}
+
+
+def sizes(ctx):
+    if ctx.emulated:
+        return {"width": 0.1, "depth": 0.1, "crop": 1, "batch": 2, "steps": 2 if ctx.quick else 6}
+    return {"width": 0.35, "depth": 0.6, "crop": 2.5, "batch": 32, "steps": 30}
+
+
+def store(ctx):
+    """Songs of tests/make_songs.py, preprocessed."""
+    folder = ctx.work / "store"
+    if not folder.exists():
+        ctx.must(
+            [sys.executable, TREE / "tests/make_songs.py", ctx.work / "stems"],
+            "making songs",
+            60,
+            ours=False,
+        )
+        ctx.must(
+            [
+                ctx.cocola,
+                "preprocess",
+                "--layout",
+                "folder",
+                "--in",
+                ctx.work / "stems",
+                "--out",
+                folder,
+            ],
+            "preprocessing",
+            60,
+        )
+    return folder
+
+
+def command(ctx, run, backend, precision, **more):
+    size = sizes(ctx)
+    settings = {
+        "data.train": store(ctx),
+        "data.crop": size["crop"],
+        "data.windows": "random",
+        "data.channel_mode": "both",
+        "model.width": size["width"],
+        "model.depth": size["depth"],
+        "model.dropout": 0,
+        "model.stochastic_depth": 0,
+        "model.bn_group": 0,
+        "model.backend": backend,
+        "model.precision": precision,
+        "train.batch": size["batch"],
+        "train.steps": size["steps"],
+        "train.log_every": 1,
+        "train.valid_every": 0,
+        "train.checkpoint_every": size["steps"],
+        "train.learning_rate": 3e-3,
+        "train.warmup": size["steps"] // 6,
+        "model.similarity_init": "identity",
+        "model.similarity_scale": 0.01,
+        "train.similarity_rate": 0.03,
+        "data.noise": 0,
+    }
+    settings.update({name.replace("__", "."): value for name, value in more.items()})
+    config = ctx.work / "empty.yaml"
+    config.write_text("{}\n")
+    words = [ctx.cocola, "train", "--config", config, "--out", run]
+    for name, value in settings.items():
+        words += [
+            "--set",
+            "%s=%s" % (name, str(value).lower() if isinstance(value, bool) else value),
+        ]
+    return words
+
+
+def losses(run):
+    """Of the steps so far; a line that is being written is left out."""
+    path = run / "log.jsonl"
+    text = path.read_text() if path.exists() else ""
+    lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    return [line["loss"] for line in lines if line["kind"] == "train"]
+
+
+def train(ctx, name, backend, precision, ranks=1, limit=90, **more):
+    """Losses of a run; its folder is remembered by name."""
+    run = ctx.work / name
+    subprocess.run(["rm", "-rf", str(run)], check=True)
+    words = command(ctx, run, backend, precision, **more)
+    done = ctx.must(ctx.ranks(ranks, words) if ranks > 1 else words, name, limit)
+    seen = losses(run)
+    if len(seen) != sizes(ctx)["steps"] or None in seen:
+        raise Failed("%s: %d losses, some not finite" % (name, len(seen)), {"losses": seen})
+    ctx.found[name] = run
+    return seen, done
+
+
+def compare(seen, want, bars):
+    """{first, mean, worst}: relative differences; and the faults."""
+    off = [abs(a - b) / abs(b) for a, b in zip(seen, want)]
+    got = {"first": off[0], "mean": sum(off) / len(off), "worst": max(off)}
+    return got, [
+        "%s %.2g, allowed %.2g" % (name, got[name], bars[name])
+        for name in bars
+        if not got[name] <= bars[name]
+    ]
+
+
+def curve(ctx):
+    """Training of the narrow network on cuda in fp32 and bf16 follows that on cpu."""
+    curves, differences, faults = {}, {}, []
+    curves["cpu"], _ = train(ctx, "curve_cpu", "cpu", "fp32", limit=150)
+    tolerances = FEW_PAIRS if ctx.emulated else TOLERANCES
+    for precision, bars in tolerances.items():
+        curves[precision], _ = train(ctx, "curve_" + precision, "cuda", precision)
+        differences[precision], wrong = compare(curves[precision], curves["cpu"], bars)
+        faults += ["%s: %s" % (precision, fault) for fault in wrong]
+    data = {
+        "size": sizes(ctx),
+        "losses": curves,
+        "differences": differences,
+        "tolerances": tolerances,
+    }
+    if not ctx.emulated and not curves["cpu"][-1] < curves["cpu"][0]:
+        faults.append("cpu: the loss does not fall")
+    if faults:
+        raise Failed("; ".join(faults), data)
+    return (
+        "%d steps; relative differences to cpu, first and mean: fp32 %.1e and %.1e, "
+        "bf16 %.1e and %.1e"
+        % (
+            sizes(ctx)["steps"],
+            differences["fp32"]["first"],
+            differences["fp32"]["mean"],
+            differences["bf16"]["first"],
+            differences["bf16"]["mean"],
+        ),
+        data,
+    )
+
+
+def repeat(ctx):
+    """Two runs end in the same bytes."""
+    data = {}
+    for precision in ("bf16",) if ctx.emulated and ctx.quick else ("bf16", "fp32"):
+        first = ctx.found.get("curve_" + precision)
+        if first is None:
+            train(ctx, "curve_" + precision, "cuda", precision)
+            first = ctx.found["curve_" + precision]
+        train(ctx, "repeat_" + precision, "cuda", precision)
+        pair = [run / "checkpoints/last.h5" for run in (first, ctx.found["repeat_" + precision])]
+        same = filecmp.cmp(*pair, shallow=False)
+        data[precision] = {"same": same, "bytes": pair[0].stat().st_size}
+        if not same:
+            raise Failed("%s: the checkpoints of two runs differ" % precision, data)
+    return "checkpoints of %s equal, byte by byte" % " and ".join(data), data
+
+
+# ---- ranks ----
+
+SHARED = {"comm__share_gpu": True, "comm__deadline": 30}
+
+
+def ranks(ctx):
+    """Two ranks on the one GPU compute what one does: through the host's memory, and by NCCL, which
+    is told of two hosts (comm/nccl_start.c sets NCCL_HOSTID)."""
+    if "curve_fp32" not in ctx.found:
+        train(ctx, "curve_fp32", "cuda", "fp32")
+    want = losses(ctx.found["curve_fp32"])
+    data, faults = {"one": want}, []
+    for kind in ("mpi", "nccl"):
+        try:
+            seen, _ = train(
+                ctx, "ranks_" + kind, "cuda", "fp32", ranks=2, comm__backend=kind, **SHARED
+            )
+        except Failed as failure:
+            faults.append("%s: %s" % (kind, failure))
+            continue
+        got, wrong = compare(seen, want, {"first": 1e-4, "mean": 0.02, "worst": 0.10})
+        data[kind] = {"losses": seen, "differences": got}
+        faults += ["%s: %s" % (kind, fault) for fault in wrong]
+    if faults:
+        raise Failed("; ".join(faults), data)
+    return (
+        "first losses off by %.1e (mpi), %.1e (nccl)"
+        % (data["mpi"]["differences"]["first"], data["nccl"]["differences"]["first"]),
+        data,
+    )
+
+
+def rank_processes(launcher):
+    """Process ids of the launcher's ranks, in their order: it is told to each in its environment."""
+    found = {}
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % number, encoding="utf-8", errors="replace") as file:
+                parent = int(file.read().rsplit(")", 1)[1].split()[1])
+            with open("/proc/%s/environ" % number, "rb") as file:
+                words = dict(
+                    word.split(b"=", 1) for word in file.read().split(b"\0") if b"=" in word
+                )
+        except (OSError, ValueError):
+            continue
+        if parent == launcher and b"OMPI_COMM_WORLD_RANK" in words:
+            found[int(words[b"OMPI_COMM_WORLD_RANK"])] = int(number)
+    return [found[rank] for rank in sorted(found)]
+
+
+def alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def lose_rank(ctx, kind, number, deadline):
+    """Training for ever on two ranks, until rank 1 is sent a signal: what then happened."""
+    run = ctx.work / ("lost_%s_%s" % (kind, number.name))
+    subprocess.run(["rm", "-rf", str(run)], check=True)
+    words = command(
+        ctx,
+        run,
+        "cuda",
+        "fp32",
+        comm__backend=kind,
+        comm__share_gpu=True,
+        comm__deadline=deadline,
+        train__steps=1000000,
+        train__checkpoint_every=1000000,
+    )
+    said = ctx.work / "lost.txt"
+    with open(said, "w", encoding="utf-8") as out:
+        process = ctx.start(ctx.ranks(2, words), out=out)
+        try:
+            end = time.monotonic() + min(60, ctx.left())
+            while len(losses(run)) < 2 and process.poll() is None and time.monotonic() < end:
+                time.sleep(0.1)
+            pids = rank_processes(process.pid)
+            if len(losses(run)) < 2 or len(pids) != 2:
+                raise Failed("two ranks by %s did not begin: %s" % (kind, said.read_text()[-300:]))
+            begin = time.monotonic()
+            os.kill(pids[1], number)
+            try:
+                code = process.wait(min(deadline + 30, max(1, ctx.left())))
+            except subprocess.TimeoutExpired:
+                code = None
+            # the launcher may be gone before the last rank is
+            while any(map(alive, pids)) and time.monotonic() - begin < deadline + 10:
+                time.sleep(0.1)
+            seconds = time.monotonic() - begin
+            left = [pid for pid in pids if alive(pid)]
+        finally:
+            end_group(process)
+    text = said.read_text(errors="replace")
+    ctx.note(text)
+    line = next((line for line in text.splitlines() if line.startswith("cocola: ")), "")
+    return {
+        "by": kind,
+        "signal": number.name,
+        "deadline": deadline,
+        "seconds": seconds,
+        "code": code,
+        "says": line,
+        "left": len(left),
+    }
+
+
+def kill(ctx):
+    """A rank that is killed, or stands still, ends all in time; one line says who was late."""
+    # a step takes its time in the emulator
+    deadline = 10 if ctx.emulated else 5
+    cases = [("mpi", signal.SIGKILL), ("mpi", signal.SIGSTOP)]
+    if "ranks_nccl" in ctx.found and not (ctx.emulated and ctx.quick):
+        cases.append(("nccl", signal.SIGSTOP))
+    rows, faults = [], []
+    for kind, number in cases:
+        row = lose_rank(ctx, kind, number, deadline)
+        rows.append(row)
+        what = "%s of a rank by %s" % (number.name, kind)
+        if row["code"] is None or row["code"] == 0 or row["left"]:
+            faults.append("%s: exit code %s, %d ranks left" % (what, row["code"], row["left"]))
+        if row["seconds"] > deadline + 10 and not row["left"]:
+            faults.append("%s: ended after %.1f s" % (what, row["seconds"]))
+        if number == signal.SIGSTOP and not (
+            "comm.deadline" in row["says"] and "rank 1" in row["says"]
+        ):
+            faults.append("%s: says '%s'" % (what, row["says"]))
+    if faults:
+        raise Failed("; ".join(faults), {"cases": rows})
+    return "; ".join(
+        "%s by %s: all ended after %.1f s" % (row["signal"], row["by"], row["seconds"])
+        for row in rows
+    ), {"cases": rows}
