@@ -5,11 +5,11 @@ def stage_data(results, name):
     return next((stage["data"] for stage in results["stages"] if stage["name"] == name), {})
 
 
-def pick(rows, **wanted):
+def pick(table, **wanted):
     return next(
         (
             row
-            for row in rows or []
+            for row in table or []
             if all(row.get(name) == value for name, value in wanted.items())
         ),
         None,

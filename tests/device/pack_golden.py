@@ -1,5 +1,5 @@
-"""Writes the part of the large reference values that travels to a GPU machine: the narrow model, and groups
-of the loss. Features are those of the tree (tests/golden), made from synthetic signals.
+"""Writes the part of the large reference values that travels to a GPU machine: the narrow model and
+groups of the loss. Features are those of the tree (tests/golden), made from synthetic signals.
 
 usage: pack_golden.py GOLDEN OUT
 

@@ -2,6 +2,7 @@
 
 import filecmp
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,24 +11,22 @@ import time
 
 from harness import TREE, Failed, end_group
 
-# How far two right programs may drift. The first loss is one forward pass; afterwards Adam turns
-# the rounding of
-# gradients that should be zero into steps, so single losses part and only their course is the same.
+# How far two right programs may drift, in units of ln(pairs), the loss of chance. The first loss
+# is one forward pass; afterwards Adam turns the rounding of gradients that should be zero into
+# steps, so single losses part and only their course is the same.
 TOLERANCES = {
-    "fp32": {"first": 1e-4, "mean": 0.02, "worst": 0.10},
+    "fp32": {"first": 1e-4, "mean": 0.01, "worst": 0.05},
     "bf16": {"first": 0.01, "mean": 0.05, "worst": 0.20},
-}
-# Two pairs are two rows: each rounding of bf16 shows in full.
-FEW_PAIRS = {
-    "fp32": {"first": 1e-4, "mean": 0.02, "worst": 0.10},
-    "bf16": {"first": 0.06, "mean": 0.15, "worst": 0.40},
 }
 
 
 def sizes(ctx):
     if ctx.emulated:
-        return {"width": 0.1, "depth": 0.1, "crop": 1, "batch": 2, "steps": 2 if ctx.quick else 6}
-    return {"width": 0.35, "depth": 0.6, "crop": 2.5, "batch": 32, "steps": 30}
+        steps = 2 if ctx.quick else 6
+        # two pairs are two rows, where every rounding shows: a rate at which they keep their places
+        return {"width": 0.1, "depth": 0.1, "crop": 1, "batch": 2, "steps": steps, "rate": 1e-4}
+    # songs of make_songs.py have 30 windows
+    return {"width": 0.35, "depth": 0.6, "crop": 2.5, "batch": 24, "steps": 30, "rate": 3e-3}
 
 
 def store(ctx):
@@ -76,7 +75,7 @@ def command(ctx, run, backend, precision, **more):
         "train.log_every": 1,
         "train.valid_every": 0,
         "train.checkpoint_every": size["steps"],
-        "train.learning_rate": 3e-3,
+        "train.learning_rate": size["rate"],
         "train.warmup": size["steps"] // 6,
         "model.similarity_init": "identity",
         "model.similarity_scale": 0.01,
@@ -116,9 +115,9 @@ def train(ctx, name, backend, precision, ranks=1, limit=90, **more):
     return seen, done
 
 
-def compare(seen, want, bars):
-    """{first, mean, worst}: relative differences; and the faults."""
-    off = [abs(a - b) / abs(b) for a, b in zip(seen, want)]
+def compare(ctx, seen, want, bars):
+    """{first, mean, worst}: differences in units of the loss of chance; and the faults."""
+    off = [abs(a - b) / math.log(sizes(ctx)["batch"]) for a, b in zip(seen, want)]
     got = {"first": off[0], "mean": sum(off) / len(off), "worst": max(off)}
     return got, [
         "%s %.2g, allowed %.2g" % (name, got[name], bars[name])
@@ -131,23 +130,22 @@ def curve(ctx):
     """Training of the narrow network on cuda in fp32 and bf16 follows that on cpu."""
     curves, differences, faults = {}, {}, []
     curves["cpu"], _ = train(ctx, "curve_cpu", "cpu", "fp32", limit=150)
-    tolerances = FEW_PAIRS if ctx.emulated else TOLERANCES
-    for precision, bars in tolerances.items():
+    for precision, bars in TOLERANCES.items():
         curves[precision], _ = train(ctx, "curve_" + precision, "cuda", precision)
-        differences[precision], wrong = compare(curves[precision], curves["cpu"], bars)
+        differences[precision], wrong = compare(ctx, curves[precision], curves["cpu"], bars)
         faults += ["%s: %s" % (precision, fault) for fault in wrong]
     data = {
         "size": sizes(ctx),
         "losses": curves,
         "differences": differences,
-        "tolerances": tolerances,
+        "tolerances": TOLERANCES,
     }
     if not ctx.emulated and not curves["cpu"][-1] < curves["cpu"][0]:
         faults.append("cpu: the loss does not fall")
     if faults:
         raise Failed("; ".join(faults), data)
     return (
-        "%d steps; relative differences to cpu, first and mean: fp32 %.1e and %.1e, "
+        "%d steps; off from cpu, first and mean, in units of chance: fp32 %.1e and %.1e, "
         "bf16 %.1e and %.1e"
         % (
             sizes(ctx)["steps"],
@@ -197,7 +195,7 @@ def ranks(ctx):
         except Failed as failure:
             faults.append("%s: %s" % (kind, failure))
             continue
-        got, wrong = compare(seen, want, {"first": 1e-4, "mean": 0.02, "worst": 0.10})
+        got, wrong = compare(ctx, seen, want, TOLERANCES["fp32"])
         data[kind] = {"losses": seen, "differences": got}
         faults += ["%s: %s" % (kind, fault) for fault in wrong]
     if faults:
@@ -210,7 +208,7 @@ def ranks(ctx):
 
 
 def rank_processes(launcher):
-    """Process ids of the launcher's ranks, in their order: it is told to each in its environment."""
+    """Process ids of the launcher's ranks, in their order, which their environment tells."""
     found = {}
     for number in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -275,14 +273,16 @@ def lose_rank(ctx, kind, number, deadline):
             end_group(process)
     text = said.read_text(errors="replace")
     ctx.note(text)
-    line = next((line for line in text.splitlines() if line.startswith("cocola: ")), "")
+    lines = [
+        line for line in text.splitlines() if line.startswith("cocola: ") or "signal 9" in line
+    ]
     return {
         "by": kind,
         "signal": number.name,
         "deadline": deadline,
         "seconds": seconds,
         "code": code,
-        "says": line,
+        "says": lines[0] if lines else "",
         "left": len(left),
     }
 
@@ -292,7 +292,8 @@ def kill(ctx):
     # a step takes its time in the emulator
     deadline = 10 if ctx.emulated else 5
     cases = [("mpi", signal.SIGKILL), ("mpi", signal.SIGSTOP)]
-    if "ranks_nccl" in ctx.found and not (ctx.emulated and ctx.quick):
+    if "ranks_nccl" in ctx.found and not ctx.emulated:
+        # the emulator's collectives hold the host until they are done; those of a GPU do not
         cases.append(("nccl", signal.SIGSTOP))
     rows, faults = [], []
     for kind, number in cases:
@@ -303,6 +304,8 @@ def kill(ctx):
             faults.append("%s: exit code %s, %d ranks left" % (what, row["code"], row["left"]))
         if row["seconds"] > deadline + 10 and not row["left"]:
             faults.append("%s: ended after %.1f s" % (what, row["seconds"]))
+        if number == signal.SIGKILL and "signal 9" not in row["says"]:
+            faults.append("%s: the launcher says '%s'" % (what, row["says"]))
         if number == signal.SIGSTOP and not (
             "comm.deadline" in row["says"] and "rank 1" in row["says"]
         ):
