@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import tempfile
 import time
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
@@ -51,18 +52,43 @@ def read_environment(path):
     return {name: value for name, value in pairs}
 
 
-def end_group(process):
-    """A program and all that it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+def parents():
+    """{process id: that of its parent}"""
+    found = {}
+    for number in filter(str.isdigit, os.listdir("/proc")):
         try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
+            with open("/proc/%s/stat" % number, encoding="utf-8", errors="replace") as file:
+                found[int(number)] = int(file.read().rsplit(")", 1)[1].split()[1])
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def descendants(pid):
+    known, found = parents(), [pid]
+    for one in found:
+        found += [child for child, parent in known.items() if parent == one]
+    return found[1:]
+
+
+def end_all(process):
+    """A program and all that it started, also in groups of their own, as mpirun's ranks are."""
+    started = descendants(process.pid)
+    if process.poll() is None:
+        process.terminate()
         try:
             process.wait(5)
         except subprocess.TimeoutExpired:
-            continue
-    process.wait()
+            process.kill()
+            process.wait()
+    known = parents()
+    for pid in started:
+        # one that has ended may have left its number to a stranger
+        if known.get(pid) in started + [process.pid, 1]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
 
 class Context:
@@ -127,24 +153,23 @@ class Context:
         limit = max(0.1, min(limit or 1e9, self.left()))
         begin = time.monotonic()
         self.note("$ " + " ".join(command))
-        process = self.start(command, env, ours, cwd)
         late = False
-        try:
-            text, _ = process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
-            late = True
-            end_group(process)
-            text = process.stdout.read()
+        with tempfile.TemporaryFile("w+", errors="replace", dir=self.work) as out:
+            process = self.start(command, env, ours, cwd, out)
+            try:
+                process.wait(limit)
+            except subprocess.TimeoutExpired:
+                late = True
+                end_all(process)
+            out.seek(0)
+            text = out.read()
         finished = Finished(process.returncode, text, time.monotonic() - begin, late)
-        self.note(
-            text.rstrip()
-            + "\n[%s after %.1f s]"
-            % ("stopped" if late else "exit %d" % finished.code, finished.seconds)
-        )
+        how = "stopped" if late else "exit %d" % finished.code
+        self.note("%s\n[%s after %.1f s]" % (text.rstrip(), how, finished.seconds))
         return finished
 
-    def start(self, command, env=None, ours=True, cwd=None, out=subprocess.PIPE):
-        """The same, not waited for; the caller ends it (end_group)."""
+    def start(self, command, env=None, ours=True, cwd=None, out=None):
+        """The same, not waited for; the caller ends it (end_all)."""
         env = self.environment(env) if ours else dict(os.environ, **(env or {}))
         return subprocess.Popen(
             [str(word) for word in command],

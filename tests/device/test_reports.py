@@ -8,7 +8,9 @@ import pathlib
 import tempfile
 import unittest
 
+import checks
 import goals
+import harness
 import last_results
 import machine
 import page
@@ -143,6 +145,25 @@ class Reports(unittest.TestCase):
         self.assertIsNone(rows[2]["backward_ms"])
         kinds = [(kind["kind"], kind["ms"]) for kind in speed.read_kinds(BENCH_STEP)]
         self.assertIn(("batch norm", 1.5), kinds)
+
+    def test_sanitizers_are_understood(self):
+        """A tool that is refused is neither passed nor failed, and hazards fail."""
+        said = {
+            "========= ERROR SUMMARY: 0 errors": (0, "ok"),
+            "========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)": (0, "ok"),
+            "========= RACECHECK SUMMARY: 2 hazards displayed (0 errors, 2 warnings)": (
+                0,
+                "failed",
+            ),
+            "========= ERROR SUMMARY: 3 errors": (9, "failed"),
+            "========= Error: Device not supported. Please refer to the guide": (1, "refused"),
+            "Segmentation fault": (139, "failed"),
+        }
+        for text, (code, state) in said.items():
+            done = harness.Finished(code, text + "\n", 1.0, False)
+            self.assertEqual(checks.judge_sanitizer(done)[0], state, text)
+        late = harness.Finished(0, "========= ERROR SUMMARY: 0 errors", 60.0, True)
+        self.assertEqual(checks.judge_sanitizer(late)[0], "late")
 
     def test_page_holds_what_was_seen(self):
         text = page.markdown(make(2.0))

@@ -4,12 +4,13 @@ import filecmp
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 
-from harness import TREE, Failed, end_group
+from harness import TREE, Failed, descendants, end_all
 
 # How far two right programs may drift, in units of ln(pairs), the loss of chance. The first loss
 # is one forward pass; afterwards Adam turns the rounding of gradients that should be zero into
@@ -210,18 +211,14 @@ def ranks(ctx):
 def rank_processes(launcher):
     """Process ids of the launcher's ranks, in their order, which their environment tells."""
     found = {}
-    for number in filter(str.isdigit, os.listdir("/proc")):
+    for pid in descendants(launcher):
         try:
-            with open("/proc/%s/stat" % number, encoding="utf-8", errors="replace") as file:
-                parent = int(file.read().rsplit(")", 1)[1].split()[1])
-            with open("/proc/%s/environ" % number, "rb") as file:
-                words = dict(
-                    word.split(b"=", 1) for word in file.read().split(b"\0") if b"=" in word
-                )
-        except (OSError, ValueError):
+            with open("/proc/%d/environ" % pid, "rb") as file:
+                rank = re.search(rb"(?:^|\0)OMPI_COMM_WORLD_RANK=(\d+)\0", file.read())
+        except OSError:
             continue
-        if parent == launcher and b"OMPI_COMM_WORLD_RANK" in words:
-            found[int(words[b"OMPI_COMM_WORLD_RANK"])] = int(number)
+        if rank:
+            found[int(rank.group(1))] = pid
     return [found[rank] for rank in sorted(found)]
 
 
@@ -270,7 +267,7 @@ def lose_rank(ctx, kind, number, deadline):
             seconds = time.monotonic() - begin
             left = [pid for pid in pids if alive(pid)]
         finally:
-            end_group(process)
+            end_all(process)
     text = said.read_text(errors="replace")
     ctx.note(text)
     lines = [
