@@ -61,6 +61,15 @@ typedef struct {
      * NULL, also after a failure. NULL is fine. Errors: COC_ERR_RANKS with the line described
      * above. */
     coc_status (*wait)(coc_comm *comm, coc_request **request);
+    /* Memory of the row's side for what collectives of this communicator send and bring: of as many
+     * bytes on every rank as the most that one asks for, and where settings want it at one place
+     * for all (comm.nccl_memory). Buffers then lie at the same distance from its beginning on every
+     * rank, but for what a rank only sends to a gather or only gets of a scatter. Other memory will
+     * do as well; what is of this kind is given back before the communicator ends. Not initialised.
+     * Collective. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE, COC_ERR_RANKS. */
+    coc_status (*alloc)(coc_comm *comm, size_t bytes, void **memory);
+    /* Takes NULL. Collective, as alloc. */
+    void (*release)(coc_comm *comm, void *memory);
     /* See coc_comm_wait_device. */
     coc_status (*wait_device)(coc_comm *comm, const coc_device *device, coc_stream *stream);
     /* A communicator of the ranks first .. last of this one; only they call it. Collective over

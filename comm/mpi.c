@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "comm/host_memory.h"
 #include "comm/watch.h"
 
 static int64_t piece = INT64_C(1) << 30;
@@ -476,6 +477,8 @@ static const coc_comm_ops mpi_ops = {
     .start_all_reduce = start_all_reduce,
     .start_broadcast = start_broadcast,
     .wait = wait_for,
+    .alloc = coc_comm_host_alloc,
+    .release = coc_comm_host_release,
     .wait_device = wait_device,
     .subgroup = subgroup,
     .destroy = destroy,

@@ -261,6 +261,8 @@ static const coc_comm_ops nccl_ops = {.name = "nccl",
                                       .start_all_reduce = start_all_reduce,
                                       .start_broadcast = start_broadcast,
                                       .wait = wait_for,
+                                      .alloc = coc_nccl_window_alloc,
+                                      .release = coc_nccl_window_release,
                                       .wait_device = coc_nccl_wait_device,
                                       .subgroup = subgroup,
                                       .destroy = destroy};
@@ -319,12 +321,14 @@ static coc_status subgroup(coc_comm *comm, int first, int last, coc_comm **sub)
 coc_status coc_comm_nccl(coc_comm *host, const coc_device *device,
                          const coc_comm_settings *settings, coc_comm **comm)
 {
-    const coc_nccl like = {.device = device, .channels = settings->nccl_channels};
+    const coc_nccl like = {
+        .device = device, .channels = settings->nccl_channels, .memory = settings->nccl_memory};
     coc_nccl *s;
     coc_status status;
 
     *comm = NULL;
     COC_TRY(coc_nccl_prepare(host, settings));
+    COC_TRY(coc_comm_agree(host, "start of NCCL", coc_nccl_window_check(host, settings)));
     COC_TRY(create(host, &like, comm));
     s = coc_nccl_of(*comm);
     s->top = s;

@@ -42,6 +42,22 @@ void coc_nccl_marks_await(coc_nccl_marks *marks, bool awaited);
 /* A communicator ends: its collectives are not named any more. */
 void coc_nccl_marks_drop(coc_nccl_marks *marks, const coc_comm *comm);
 
+/* ---- memory that all devices see at one place: nccl_window.c
+ *
+ * nccl_window_missing.c is in its place where the headers of NCCL are older than 2.28. */
+
+typedef struct coc_nccl_window coc_nccl_window;
+struct coc_nccl;
+
+/* Whether settings->nccl_memory can be had: of this NCCL, on these machines. Errors:
+ * COC_ERR_SETTING, with what stands against it. Not collective. */
+coc_status coc_nccl_window_check(const coc_comm *host, const coc_comm_settings *settings);
+/* What it asks of a communicator's start. */
+void coc_nccl_window_configure(coc_nccl_memory memory, ncclConfig_t *config);
+/* The row's entries. */
+coc_status coc_nccl_window_alloc(coc_comm *comm, size_t bytes, void **memory);
+void coc_nccl_window_release(coc_comm *comm, void *memory);
+
 /* ---- communicators: nccl.c, nccl_start.c */
 
 /* A started collective; what coc_request stands for here. */
@@ -61,8 +77,10 @@ typedef struct coc_nccl {
     struct coc_nccl *next; /* of all in the process */
     bool owns_control;     /* of a subgroup */
     const coc_device *device;
-    int channels;    /* most blocks of NCCL's on the device; 0: its own choice */
-    bool connecting; /* in coc_nccl_connect */
+    int channels;             /* most blocks of NCCL's on the device; 0: its own choice */
+    coc_nccl_memory memory;   /* plain in subgroups */
+    coc_nccl_window *windows; /* all that was taken and not given back */
+    bool connecting;          /* in coc_nccl_connect */
     coc_where_count count;
     coc_stream *stream;
     coc_nccl_marks *marks;

@@ -85,6 +85,7 @@ coc_status coc_nccl_connect(coc_nccl *s)
     config.blocking = 0; /* else a rank that never comes is waited for in here */
     config.commName = "cocola";
     if (s->channels > 0) config.maxCTAs = s->channels;
+    coc_nccl_window_configure(s->memory, &config);
     coc_where_start(NULL, s->top->comm->step, what);
     s->connecting = true;
     result = ncclCommInitRankConfig(&s->nccl, s->comm->size, id, s->comm->rank, &config);

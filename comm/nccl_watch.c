@@ -8,8 +8,8 @@
 #include "comm/nccl_comm.h"
 #include "comm/watch.h"
 
-/* Seconds. NCCL's kernels see an abort within milliseconds, but for those that copy engines or
- * symmetric memory carry, which never do. */
+/* Seconds. NCCL's kernels see an abort within milliseconds, but for those on symmetric memory and
+ * copies by copy engines, which never do. */
 static const double abort_time = 5.0;
 /* When another rank's end is what went wrong here: it says why when its own abort is over. */
 static const double remote_echo = 6.0;
@@ -48,6 +48,13 @@ static void *abort_all(void *finished)
     return NULL;
 }
 
+static bool sees_aborts(void)
+{
+    for (const coc_nccl *s = all; s != NULL; s = s->next)
+        if (s->memory != COC_NCCL_PLAIN) return false;
+    return true;
+}
+
 /* No call of NCCL's may run beside the abort: this thread makes none until it is over. */
 static coc_status give_up(coc_status status)
 {
@@ -57,6 +64,7 @@ static coc_status give_up(coc_status status)
     pthread_t thread;
     int code;
 
+    if (!sees_aborts()) coc_comm_abort(status);
     atomic_store(&finished, false);
     sigfillset(&signals); /* they are for the thread that computes */
     pthread_sigmask(SIG_SETMASK, &signals, &before);

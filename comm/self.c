@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "comm/comm.h"
+#include "comm/host_memory.h"
 
 static void copy(void *to, const void *from, int64_t count, coc_type type)
 {
@@ -75,6 +75,8 @@ static const coc_comm_ops self_ops = {
     .start_all_reduce = start_all_reduce,
     .start_broadcast = start_broadcast,
     .wait = wait_for,
+    .alloc = coc_comm_host_alloc,
+    .release = coc_comm_host_release,
     .wait_device = wait_device,
     .subgroup = subgroup,
     .destroy = destroy,

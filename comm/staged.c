@@ -296,12 +296,28 @@ static void destroy(coc_comm *comm)
 
 static coc_status subgroup(coc_comm *comm, int first, int last, coc_comm **sub);
 
+static coc_status take_memory(coc_comm *comm, size_t bytes, void **memory)
+{
+    const coc_device *device = state_of(comm)->device;
+
+    return device->alloc(device, bytes, memory);
+}
+
+static void give_memory(coc_comm *comm, void *memory)
+{
+    const coc_device *device = state_of(comm)->device;
+
+    device->release(device, memory);
+}
+
 static const coc_comm_ops staged_ops = {.name = "staged",
                                         .start_all_gather = start_all_gather,
                                         .start_reduce_scatter = start_reduce_scatter,
                                         .start_all_reduce = start_all_reduce,
                                         .start_broadcast = start_broadcast,
                                         .wait = staged_wait,
+                                        .alloc = take_memory,
+                                        .release = give_memory,
                                         .wait_device = wait_device,
                                         .subgroup = subgroup,
                                         .destroy = destroy};
@@ -313,6 +329,8 @@ static const coc_comm_ops alone_ops = {.name = "alone",
                                        .start_all_reduce = alone_all_reduce,
                                        .start_broadcast = alone_broadcast,
                                        .wait = alone_wait,
+                                       .alloc = take_memory,
+                                       .release = give_memory,
                                        .wait_device = wait_device,
                                        .subgroup = subgroup,
                                        .destroy = destroy};

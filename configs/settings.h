@@ -87,8 +87,14 @@ typedef struct {
     int64_t seed;
 } coc_eval_settings;
 
+/* What NCCL's collectives of the step work on: ordinary memory; memory that every GPU of the
+ * machine sees at one place (symmetric); that, and copy engines instead of kernels for all-gathers.
+ */
+typedef enum { COC_NCCL_PLAIN, COC_NCCL_SYMMETRIC, COC_NCCL_COPY_ENGINE } coc_nccl_memory;
+
 typedef struct {
-    char backend[32];  /* comm.backend: auto, mpi, nccl */
+    char backend[32]; /* comm.backend: auto, mpi, nccl */
+    coc_nccl_memory nccl_memory;
     bool share_gpu;    /* several ranks of a machine may use one GPU */
     int nccl_channels; /* most blocks of NCCL on a GPU; 0: its own choice */
     double deadline;   /* seconds that a rank waits for the others before it names who is late */
@@ -105,6 +111,9 @@ typedef struct {
 
 /* "hps": the kind as data.features, checkpoints and scores call it. */
 const char *coc_feature_name(coc_feature_kind kind);
+
+/* "copy-engine", as comm.nccl_memory. */
+const char *coc_nccl_memory_name(coc_nccl_memory memory);
 
 /* "bf16", likewise. */
 const char *coc_precision_name(coc_precision precision);

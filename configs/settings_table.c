@@ -9,6 +9,7 @@ static const char *const backend_names[] = {"ref", "cpu", "cuda", NULL};
 static const char *const precision_names[] = {"fp32", "bf16", NULL};
 static const char *const conv_names[] = {"own", "cudnn", NULL};
 static const char *const comm_names[] = {"auto", "mpi", "nccl", NULL};
+static const char *const nccl_memory_names[] = {"plain", "symmetric", "copy-engine", NULL};
 static const char *const feature_names[] = {"hps", "mel", NULL};
 static const char *const channel_names[] = {"pair", "step", "both", NULL};
 static const char *const window_names[] = {"grid", "random", NULL};
@@ -221,6 +222,16 @@ static const coc_setting table[] = {
      NULL, "blocks",
      "The most blocks of a GPU that NCCL takes for a collective. They compute nothing meanwhile: a "
      "few are enough within a machine. 0: NCCL's own choice."},
+    {"comm.nccl_memory", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(comm, nccl_memory), "plain", 0,
+     0, nccl_memory_names, "",
+     "What NCCL works on. plain: any memory. symmetric: gradients and embeddings lie in memory "
+     "that "
+     "all GPUs of a machine see at one place, for which NCCL has faster collectives that take "
+     "fewer "
+     "blocks. copy-engine: also all-gathers by the GPUs' copy engines, which take none. The last "
+     "two need one machine whose GPUs reach each other's memory, one rank a GPU, and NCCL 2.28; "
+     "they cannot be aborted, so a rank that is late ends the job at once. Not yet run on real "
+     "hardware."},
     {"comm.deadline", COC_SETTING_NUMBER, COC_EFFECT_NONE, FIELD(comm, deadline), "120", 1, 1e6,
      NULL, "seconds",
      "How long a rank waits for the others in a collective before it names who is late and ends "
@@ -232,6 +243,11 @@ _Static_assert(sizeof table / sizeof table[0] <= COC_MAX_SETTINGS, "raise COC_MA
 const char *coc_feature_name(coc_feature_kind kind)
 {
     return feature_names[kind];
+}
+
+const char *coc_nccl_memory_name(coc_nccl_memory memory)
+{
+    return nccl_memory_names[memory];
 }
 
 const char *coc_precision_name(coc_precision precision)

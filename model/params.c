@@ -204,13 +204,33 @@ fail:
     return status;
 }
 
+static void release_grad(coc_params *p)
+{
+    if (p->grad_of != NULL)
+        p->grad_of->ops->release(p->grad_of, p->grad);
+    else
+        p->device->release(p->device, p->grad);
+}
+
+coc_status coc_params_share_grad(coc_params *p, coc_comm *comm)
+{
+    const size_t bytes = (size_t)p->weights * sizeof *p->grad;
+    void *memory;
+
+    COC_TRY(comm->ops->alloc(comm, bytes, &memory));
+    release_grad(p);
+    p->grad = memory;
+    p->grad_of = comm;
+    return p->device->zero(p->device, memory, bytes, NULL);
+}
+
 void coc_params_destroy(coc_params **params)
 {
     coc_params *p = *params;
 
     if (p == NULL) return;
     p->device->release(p->device, p->value);
-    p->device->release(p->device, p->grad);
+    release_grad(p);
     p->device->release(p->device, p->m);
     p->device->release(p->device, p->v);
     p->device->release(p->device, p->running);

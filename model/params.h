@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/device.h"
+#include "comm/comm.h"
 #include "model/network.h"
 #include "model/real.h"
 
@@ -63,6 +63,7 @@ typedef struct {
     real *grad, *m, *v;        /* the same, for training; NULL in a model that is only used */
     real *running;             /* [runnings], on the device */
     int64_t batches;           /* num_batches_tracked */
+    coc_comm *grad_of;         /* whose memory grad is; NULL: the device's own */
 } coc_params;
 
 /* Weights of a network, as coc_params.weights, without making any. */
@@ -73,6 +74,10 @@ int64_t coc_params_weights(const coc_network *network);
 coc_status coc_params_create(const coc_network *network, const coc_device *device, bool training,
                              coc_params **params);
 void coc_params_destroy(coc_params **params);
+
+/* Let the gradient lie in memory of the communicator that sums it (coc_comm_ops.alloc), which must
+ * outlive params; its values become 0. Collective. Errors: those of alloc. */
+coc_status coc_params_share_grad(coc_params *params, coc_comm *comm);
 
 /* PyTorch's defaults (kaiming-uniform with a = sqrt 5, biases U(+-1/sqrt fan_in), norms 1 and 0), W
  * as the settings say; drawn by counters from the seed. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE. */

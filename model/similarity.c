@@ -31,12 +31,14 @@ static void layout(coc_similarity *s)
 {
     coc_arena *arena = &s->arena;
 
-    s->p = coc_arena_take(arena, s->pairs * s->d, sizeof *s->p);
-    s->dp = coc_arena_take(arena, s->pairs * s->d, sizeof *s->dp);
+    /* the same distances from the beginning on every rank, whatever its share: coc_comm_ops.alloc
+     */
     s->all_p = coc_arena_take(arena, s->batch * s->d, sizeof *s->all_p);
     s->all_dp = coc_arena_take(arena, s->batch * s->d, sizeof *s->all_dp);
     s->all_track = coc_arena_take(arena, s->batch, sizeof *s->all_track);
     s->results = coc_arena_take(arena, COC_CONTRAST_RESULTS, sizeof *s->results);
+    s->p = coc_arena_take(arena, s->pairs * s->d, sizeof *s->p);
+    s->dp = coc_arena_take(arena, s->pairs * s->d, sizeof *s->dp);
 }
 
 int64_t coc_similarity_bytes(int64_t batch, int64_t pairs, int d)
@@ -58,6 +60,28 @@ static coc_status alloc_results(coc_similarity *s)
     return COC_OK;
 }
 
+static coc_status create_local(coc_similarity *s)
+{
+    COC_TRY(coc_alloc(s->comm->size, sizeof *s->tracks, &s->tracks));
+    COC_TRY(coc_alloc(s->comm->size, sizeof *s->values, &s->values));
+    coc_shares(s->batch, s->comm->size, s->tracks);
+    for (int r = 0; r < s->comm->size; r++)
+        s->values[r] = s->tracks[r] * s->d;
+    return alloc_results(s);
+}
+
+/* All of it is sent or brought by collectives. */
+static coc_status create_arena(coc_similarity *s)
+{
+    void *memory;
+
+    layout(s);
+    COC_TRY(s->comm->ops->alloc(s->comm, s->arena.used, &memory));
+    s->arena = (coc_arena){.memory = memory, .bytes = s->arena.used};
+    layout(s);
+    return COC_OK;
+}
+
 coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t batch, int d,
                                  coc_similarity **similarity)
 {
@@ -71,26 +95,17 @@ coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t b
     s->batch = batch;
     s->pairs = coc_share(batch, comm->size, comm->rank, NULL);
     s->d = d;
-    COC_TRY_GOTO(status, coc_alloc(comm->size, sizeof *s->tracks, &s->tracks), fail);
-    COC_TRY_GOTO(status, coc_alloc(comm->size, sizeof *s->values, &s->values), fail);
-    coc_shares(batch, comm->size, s->tracks);
-    for (int r = 0; r < comm->size; r++)
-        s->values[r] = s->tracks[r] * d;
-    layout(s);
-    COC_TRY_GOTO(status, coc_arena_create(&s->arena, backend->device, s->arena.used), fail);
-    layout(s);
-    COC_TRY_GOTO(status, alloc_results(s), fail);
-    return COC_OK;
-
-fail:
-    coc_similarity_destroy(similarity);
+    status = coc_comm_agree(comm, "making the similarity", create_local(s));
+    if (status == COC_OK)
+        status = coc_comm_agree(comm, "memory of the similarity", create_arena(s));
+    if (status != COC_OK) coc_similarity_destroy(similarity);
     return status;
 }
 
 void coc_similarity_destroy(coc_similarity **similarity)
 {
     if (*similarity == NULL) return;
-    coc_arena_destroy(&(*similarity)->arena);
+    (*similarity)->comm->ops->release((*similarity)->comm, (*similarity)->arena.memory);
     (*similarity)
         ->backend->device->release_host((*similarity)->backend->device,
                                         (*similarity)->host_results);

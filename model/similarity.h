@@ -38,13 +38,13 @@ typedef struct {
 } coc_similarity_batch;
 
 /* batch: global pairs K; this rank has coc_share(batch) rows and as many columns. Borrows backend
- * and comm. Not collective: ranks can differ in what they return, so they agree afterwards. Errors:
- * COC_ERR_MEMORY, COC_ERR_DEVICE. */
+ * and comm, which must outlive it. Collective: all ranks fail if one does. Errors: COC_ERR_MEMORY,
+ * COC_ERR_DEVICE, COC_ERR_RANKS. */
 coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t batch, int d,
                                  coc_similarity **similarity);
 /* Bytes that it takes from the device, for `pairs` of this rank's of a batch. */
 int64_t coc_similarity_bytes(int64_t batch, int64_t pairs, int d);
-void coc_similarity_destroy(coc_similarity **similarity);
+void coc_similarity_destroy(coc_similarity **similarity); /* collective */
 
 /* h1, h2 [n][d] local embeddings of anchors and of the positives dealt to this rank. Writes d_h1,
  * d_h2 [n][d] and adds dW to params->grad. seconds, if not NULL, gets the time that the host spent

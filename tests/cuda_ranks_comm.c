@@ -88,6 +88,116 @@ static void channels_may_be_set(void)
     settings.nccl_channels = 0;
 }
 
+/* ---- symmetric memory: comm.nccl_memory */
+
+/* The emulator's; NULL where NCCL is the real one. */
+void coc_emulator_nccl_counts(int *symmetric, int *copied) __attribute__((weak));
+
+/* A communicator whose NCCL works on that memory; NULL: not built in, or, on real GPUs, not to be
+ * had here. */
+static coc_comm *make_symmetric(coc_nccl_memory memory)
+{
+    coc_comm *comm = NULL;
+    coc_status status;
+
+    settings.nccl_memory = memory;
+    status = coc_comm_nccl(world, device, &settings, &comm);
+    settings.nccl_memory = COC_NCCL_PLAIN;
+    if (status == COC_ERR_SETTING && coc_emulator_nccl_counts == NULL)
+        printf("skipped: %s\n", coc_error_text());
+    else if (status != COC_OK)
+        coc_test_fail(__FILE__, __LINE__, "%s", coc_error_text());
+    return comm;
+}
+
+/* What the emulator has seen since it was asked last. */
+static void seen(int *symmetric, int *copied)
+{
+    static int before[2];
+    int now[2];
+
+    coc_emulator_nccl_counts(&now[0], &now[1]);
+    *symmetric = now[0] - before[0];
+    *copied = now[1] - before[1];
+    memcpy(before, now, sizeof before);
+}
+
+static void in_symmetric_memory(void)
+{
+    /* The collectives bring the same from memory that all GPUs see at one place, and are done by
+     * what works on such memory: sums of floats, and gathers of equal parts, those by copy engines
+     * where they are set. Beside it groups, whose memory is plain. */
+    for (coc_nccl_memory memory = COC_NCCL_SYMMETRIC; memory <= COC_NCCL_COPY_ENGINE; memory++) {
+        coc_comm *comm = make_symmetric(memory);
+        int symmetric, copied;
+
+        if (comm == NULL) return;
+        if (coc_emulator_nccl_counts != NULL) seen(&symmetric, &copied);
+        coc_test_collectives_in_order(comm, device, NULL);
+        if (coc_emulator_nccl_counts != NULL) {
+            seen(&symmetric, &copied);
+            CHECK(symmetric == 18 && copied == 0); /* three rounds of six buckets */
+        }
+        coc_test_collectives(comm, device);
+        if (coc_emulator_nccl_counts != NULL) {
+            seen(&symmetric, &copied);
+            CHECK(symmetric > copied && (copied > 0) == (memory == COC_NCCL_COPY_ENGINE));
+        }
+        coc_test_collectives_of_groups(comm, device);
+        coc_comm_destroy(&comm);
+    }
+}
+
+/* The start, or the first memory, is refused in one line that names the setting. */
+static void check_refused(const char *why)
+{
+    coc_comm *comm = NULL;
+    void *memory = NULL;
+    coc_status status;
+
+    settings.nccl_memory = COC_NCCL_SYMMETRIC;
+    status = coc_comm_nccl(world, device, &settings, &comm);
+    if (status == COC_OK) status = comm->ops->alloc(comm, 100, &memory);
+    settings.nccl_memory = COC_NCCL_PLAIN;
+    CHECK(memory == NULL);
+    CHECK(status == (world->rank == 0 ? COC_ERR_SETTING : COC_ERR_ELSEWHERE));
+    if (world->rank == 0) {
+        CHECK(strstr(coc_error_text(), "comm.nccl_memory: ") != NULL);
+        CHECK(strstr(coc_error_text(), why) != NULL);
+        CHECK(strstr(coc_error_text(), "choose plain") != NULL);
+    }
+    coc_comm_destroy(&comm);
+}
+
+static void refused_where(const char *variable, const char *value, const char *why)
+{
+    setenv(variable, value, 1);
+    check_refused(why);
+    unsetenv(variable);
+}
+
+static void symmetric_memory_is_refused(void)
+{
+    /* By an NCCL that is too old, between GPUs that do not reach each other, where NCCL itself
+     * finds no way, and where GPUs are shared or ranks on several machines. */
+    coc_comm *nccl = make_nccl();
+    const bool shared = settings.share_gpu, has_nccl = nccl != NULL;
+
+    coc_comm_destroy(&nccl);
+    if (!has_nccl || coc_emulator_nccl_counts == NULL) return;
+    refused_where("COC_EMULATOR_NCCL_VERSION", "22707", "needs NCCL 2.28, here it is 2.27.7");
+    refused_where("COC_EMULATOR_NCCL_WINDOWS", "0", "finds no way");
+    if (world->size > 1) {
+        refused_where("COC_EMULATOR_PEERS", "0", "does not reach");
+        world->local_size--;
+        check_refused("within one machine");
+        world->local_size++;
+    }
+    settings.share_gpu = true;
+    check_refused("comm.share_gpu");
+    settings.share_gpu = shared;
+}
+
 static void the_setting_chooses(void)
 {
     /* auto: NCCL where there are several ranks with a device each. */
@@ -182,30 +292,38 @@ static void run_recorded(step *s)
     }
 }
 
-static void recorded_and_launched_again(void)
+static void record_with(coc_comm *comm)
 {
-    /* A step with its collectives is recorded, and does the same with new numbers each time that it
-     * is launched, while others are done between. */
-    step s = {.comm = make_nccl()};
+    step s = {.comm = comm};
     const int first = world->rank / 2 * 2;
     const int last = first + 1 < world->size ? first + 1 : first;
-    void *pinned;
+    void *pinned, *sum;
 
     if (s.comm == NULL) return;
     REQUIRE_OK(s.comm->ops->subgroup(s.comm, first, last, &s.group));
     REQUIRE_OK(device->alloc_host(device, LENGTH * sizeof(float), &pinned));
     s.pinned = pinned;
-    REQUIRE_OK(coc_device_alloc(device, LENGTH, sizeof(float), &s.sum));
+    REQUIRE_OK(s.comm->ops->alloc(s.comm, LENGTH * sizeof(float), &sum));
+    s.sum = sum;
     REQUIRE_OK(coc_device_alloc(device, LENGTH, sizeof(float), &s.out));
     REQUIRE_OK(coc_device_alloc(device, LENGTH, sizeof(float), &s.all));
     run_recorded(&s);
     device->graph_destroy(device, s.graph);
     coc_comm_destroy(&s.group);
+    s.comm->ops->release(s.comm, sum);
     coc_comm_destroy(&s.comm);
-    device->release(device, s.sum);
     device->release(device, s.out);
     device->release(device, s.all);
     device->release_host(device, s.pinned);
+}
+
+static void recorded_and_launched_again(void)
+{
+    /* A step with its collectives is recorded, and does the same with new numbers each time that it
+     * is launched, while others are done between; in memory of any kind. */
+    record_with(make_nccl());
+    record_with(make_symmetric(COC_NCCL_SYMMETRIC));
+    record_with(make_symmetric(COC_NCCL_COPY_ENGINE));
 }
 
 static void run_all(void)
@@ -214,6 +332,8 @@ static void run_all(void)
     RUN(from_device_to_device);
     RUN(on_another_stream);
     RUN(channels_may_be_set);
+    RUN(in_symmetric_memory);
+    RUN(symmetric_memory_is_refused);
     RUN(the_setting_chooses);
     RUN(recorded_and_launched_again);
 }

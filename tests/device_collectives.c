@@ -9,11 +9,11 @@ enum { MOST = 16, LARGEST = 7 }; /* ranks; elements of one */
 
 /* ---- device memory */
 
-static void *take(const coc_device *device, int64_t count, size_t size)
+static void *take(coc_comm *comm, int64_t count, size_t size)
 {
     void *memory = NULL;
 
-    if (coc_device_alloc(device, count, size, &memory) != COC_OK)
+    if (comm->ops->alloc(comm, (size_t)count * size, &memory) != COC_OK)
         coc_test_fail(__FILE__, __LINE__, "no memory: %s", coc_error_text());
     return memory;
 }
@@ -59,8 +59,8 @@ static void gathers(coc_comm *comm, const coc_device *device, bool equal, bool i
     const int64_t first = begin_of(counts, comm->rank), own = counts[comm->rank];
     int32_t values[LARGEST * MOST + 1], *send, *recv;
 
-    send = take(device, LARGEST, sizeof *send);
-    recv = take(device, total + 1, sizeof *recv);
+    send = take(comm, LARGEST, sizeof *send);
+    recv = take(comm, total + 1, sizeof *recv);
     for (int64_t i = 0; i <= total; i++)
         values[i] = -1;
     put(device, recv, values, (size_t)(total + 1) * sizeof *values);
@@ -74,8 +74,8 @@ static void gathers(coc_comm *comm, const coc_device *device, bool equal, bool i
         for (int64_t i = 0; i < counts[rank]; i++)
             CHECK(values[at++] == 100 * rank + i);
     CHECK(values[total] == -1);
-    device->release(device, send);
-    device->release(device, recv);
+    comm->ops->release(comm, send);
+    comm->ops->release(comm, recv);
 }
 
 static void scatters(coc_comm *comm, const coc_device *device, bool equal)
@@ -86,8 +86,8 @@ static void scatters(coc_comm *comm, const coc_device *device, bool equal)
     const int sum = comm->size * (comm->size + 1) / 2;
     float values[LARGEST * MOST + 1], *send, *recv;
 
-    send = take(device, total, sizeof *send);
-    recv = take(device, LARGEST + 1, sizeof *recv);
+    send = take(comm, total, sizeof *send);
+    recv = take(comm, LARGEST + 1, sizeof *recv);
     for (int64_t i = 0; i <= LARGEST; i++)
         values[i] = -1;
     put(device, recv, values, (LARGEST + 1) * sizeof *values);
@@ -99,8 +99,8 @@ static void scatters(coc_comm *comm, const coc_device *device, bool equal)
     for (int64_t i = 0; i < own; i++)
         CHECK(values[i] == (float)(sum * (first + i + 1)));
     CHECK(values[own] == -1);
-    device->release(device, send);
-    device->release(device, recv);
+    comm->ops->release(comm, send);
+    comm->ops->release(comm, recv);
 }
 
 static double read_as(const void *values, int i, coc_type type)
@@ -144,7 +144,7 @@ static void sums(coc_comm *comm, const coc_device *device, coc_type type)
 {
     const int sum = comm->size * (comm->size + 1) / 2;
     double room[5]; /* of the largest type */
-    void *buffer = take(device, 5, coc_type_bytes(type));
+    void *buffer = take(comm, 5, coc_type_bytes(type));
 
     for (int i = 0; i < 5; i++)
         write_as(room, i, type, (comm->rank + 1) * i);
@@ -153,12 +153,12 @@ static void sums(coc_comm *comm, const coc_device *device, coc_type type)
     get(comm, device, room, buffer, 5 * coc_type_bytes(type));
     for (int i = 0; i < 5; i++)
         CHECK(read_as(room, i, type) == sum * i);
-    device->release(device, buffer);
+    comm->ops->release(comm, buffer);
 }
 
 static void broadcasts(coc_comm *comm, const coc_device *device)
 {
-    double *buffer = take(device, 20, sizeof *buffer);
+    double *buffer = take(comm, 20, sizeof *buffer);
 
     for (int root = 0; root < comm->size; root++) {
         double values[20];
@@ -171,7 +171,7 @@ static void broadcasts(coc_comm *comm, const coc_device *device)
         for (int i = 0; i < 20; i++)
             CHECK(values[i] == root * 100 + i);
     }
-    device->release(device, buffer);
+    comm->ops->release(comm, buffer);
 }
 
 static void nothing(coc_comm *comm)
@@ -212,8 +212,8 @@ void coc_test_collectives_in_order(coc_comm *comm, const coc_device *device, coc
 {
     const int sum = comm->size * (comm->size + 1) / 2;
     const size_t bytes = (size_t)BUCKETS * LENGTH * sizeof(float);
-    float *buffer = take(device, BUCKETS * LENGTH, sizeof *buffer);
-    float *result = take(device, BUCKETS * LENGTH, sizeof *result);
+    float *buffer = take(comm, BUCKETS * LENGTH, sizeof *buffer);
+    float *result = take(comm, BUCKETS * LENGTH, sizeof *result);
     coc_request *request[BUCKETS] = {NULL};
     void *pinned = NULL;
     float *values;
@@ -240,8 +240,8 @@ void coc_test_collectives_in_order(coc_comm *comm, const coc_device *device, coc
                 CHECK(values[i] == (float)((sum + comm->size * (round - 1)) * (i % 100)));
     }
     device->release_host(device, pinned);
-    device->release(device, buffer);
-    device->release(device, result);
+    comm->ops->release(comm, buffer);
+    comm->ops->release(comm, result);
 }
 
 /* ---- groups */

@@ -6,7 +6,8 @@
 
 #include "comm/comm.h"
 
-/* Every collective, with uneven and zero counts, equal ones, of all types, in place. */
+/* Every collective, with uneven and zero counts, equal ones, of all types, in place; in memory of
+ * the communicator's. */
 void coc_test_collectives(coc_comm *comm, const coc_device *device);
 
 /* A collective sees what its stream was given before, and the stream's later work sees what the

@@ -4,6 +4,7 @@
  *
  *     run        ten steps of a gather and a sum, then the end
  *     recorded   the same; the steps from the second on are recorded work
+ *     symmetric  as recorded, in symmetric memory (comm.nccl_memory), where NCCL sees no abort
  *     compute    as run, but in step 3 RANK computes for ever before it waits for its device
  *     for_ever   as run, without an end
  *     duplicate  as run, but all ranks have the same device, and are not told to share it
@@ -69,7 +70,8 @@ static coc_status run(void)
     bool stop = false;
 
     for (comm->step = 1; comm->step <= STEPS || is("for_ever"); comm->step++) {
-        COC_TRY(is("recorded") && comm->step > 1 ? give_recorded() : give_step());
+        COC_TRY((is("recorded") || is("symmetric")) && comm->step > 1 ? give_recorded()
+                                                                      : give_step());
         while (is("compute") && comm->step == 3 && comm->rank == chosen)
             coc_sleep_seconds(1);
         COC_TRY(coc_comm_wait_device(comm, device, NULL));
@@ -80,22 +82,24 @@ static coc_status run(void)
 
 static coc_status open_all(const coc_comm_settings *settings)
 {
+    void *taken;
     int sharers;
 
     COC_TRY(
         coc_backend_choose_device("cuda", world->local_rank, world->local_size, true, &sharers));
     COC_TRY(coc_backend_create("cuda", 1, &backend));
     device = backend->device;
-    COC_TRY(coc_device_alloc(device, (int64_t)COUNT * MOST, sizeof *memory, &memory));
-    COC_TRY(device->zero(device, memory, COUNT * MOST * sizeof *memory, NULL));
-    return coc_comm_for_device(world, device, settings, &comm);
+    COC_TRY(coc_comm_for_device(world, device, settings, &comm));
+    COC_TRY(comm->ops->alloc(comm, COUNT * MOST * sizeof *memory, &taken));
+    memory = taken;
+    return device->zero(device, memory, COUNT * MOST * sizeof *memory, NULL);
 }
 
 static void close_all(void)
 {
     if (graph != NULL) device->graph_destroy(device, graph);
+    comm->ops->release(comm, memory);
     coc_comm_destroy(&comm);
-    device->release(device, memory);
     coc_backend_destroy(&backend);
 }
 
@@ -119,6 +123,7 @@ int main(int argc, char **argv)
     scenario = argv[2];
     chosen = argc > 3 ? atoi(argv[3]) : -1;
     settings.share_gpu = is("shared");
+    if (is("symmetric")) settings.nccl_memory = COC_NCCL_SYMMETRIC;
     status = coc_comm_start(&settings, &world);
     if (status == COC_OK) {
         printf("rank %d pid %d ready\n", world->rank, (int)getpid());

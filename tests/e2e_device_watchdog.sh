@@ -50,6 +50,8 @@ nothing_wrong_is_no_failure() {
     [ "$code" = 0 ] || fail "exit code $code"
     COC_EMULATOR_DEVICES=1 run 3 60 shared
     [ "$code" = 0 ] || fail "exit code $code"
+    run 3 60 symmetric
+    [ "$code" = 0 ] || fail "exit code $code"
 }
 
 a_device_that_stops_is_named() {
@@ -97,6 +99,14 @@ an_abort_that_hangs_is_ended() {
     [ "$took" -lt 15000 ] || fail "took $took ms"
 }
 
+what_sees_no_abort_is_ended_at_once() {
+    # Collectives in symmetric memory: the job ends without NCCL being asked, which would take five
+    # seconds more.
+    COC_EMULATOR_NCCL="hang 1 6" run 3 2 symmetric
+    expect "rank 0 on $host: step 3, collective 'sum of gradients': $late 3, waiting for [0-9]* s in 'work of the device', its device in 'embeddings'"
+    [ "$took" -lt 7000 ] || fail "took $took ms"
+}
+
 what_nccl_reports_is_passed_on() {
     # With its words and those of its last error; in its start too.
     COC_EMULATOR_NCCL="error 1 6" run 3 60 run
@@ -139,7 +149,8 @@ COC_EMULATOR_NCCL_VERSION=31002 run 2 60 run
 grep -q '3\.10\.2' "$err" || { echo "NCCL is not emulated here"; exit 77; }
 for test in nothing_wrong_is_no_failure a_device_that_stops_is_named \
     the_first_one_may_be_the_late_one a_computing_host_is_named the_first_step_has_more_time \
-    a_start_that_hangs_is_ended an_abort_that_hangs_is_ended what_nccl_reports_is_passed_on \
+    a_start_that_hangs_is_ended an_abort_that_hangs_is_ended \
+    what_sees_no_abort_is_ended_at_once what_nccl_reports_is_passed_on \
     two_ranks_on_a_device_are_refused another_nccl_is_refused a_killed_rank_ends_all; do
     before=$failures
     $test

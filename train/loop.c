@@ -5,6 +5,7 @@
  */
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -195,6 +196,10 @@ static void say_what_begins(const loop *l)
                  coc_sampler_windows(t->sampler), coc_sampler_tracks(t->sampler),
                  t->settings.train.batch, t->comm->size, t->comm->size > 1 ? "s" : "",
                  1e-6 * (double)t->params->weights, t->settings.model.backend);
+    if (t->settings.comm.nccl_memory != COC_NCCL_PLAIN && strcmp(t->comm->ops->name, "nccl") == 0)
+        coc_log_root("comm.nccl_memory: %s has not been run on real "
+                     "hardware yet; a rank that is late ends the job at once",
+                     coc_nccl_memory_name(t->settings.comm.nccl_memory));
     if (t->settings.train.batch > coc_sampler_windows(t->sampler))
         coc_log_warn("train.batch: %" PRId64 " pairs a step, but there are %" PRId64
                      " windows: a step sees windows twice and takes them for each other's "

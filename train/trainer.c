@@ -122,10 +122,10 @@ coc_status coc_trainer_create_model(coc_trainer *t)
     if (group == 0 || group > batch) group = batch;
     if (status == COC_OK) status = create_model(t);
     COC_TRY(coc_comm_agree(t->comm, "making the model", status));
+    COC_TRY(coc_comm_agree(t->comm, "memory of the gradient",
+                           coc_params_share_grad(t->params, t->comm)));
     COC_TRY(coc_groups_create(t->comm, batch, group, &t->groups));
-    status =
-        coc_similarity_create(t->backend, t->comm, batch, t->network.embedding, &t->similarity);
-    return coc_comm_agree(t->comm, "making the similarity", status);
+    return coc_similarity_create(t->backend, t->comm, batch, t->network.embedding, &t->similarity);
 }
 
 /* What a rank can do, or fail to do, by itself. */
@@ -181,6 +181,7 @@ void coc_trainer_destroy(coc_trainer **trainer)
     if (t->backend != NULL) coc_replay_free(&t->replay, t->backend->device);
     coc_similarity_destroy(&t->similarity);
     coc_groups_destroy(&t->groups);
+    coc_params_destroy(&t->params); /* the gradient is memory of the communicator */
     if (t->comm != t->world) coc_comm_destroy(&t->comm);
     if (t->backend != NULL) {
         const coc_device *device = t->backend->device;
@@ -195,7 +196,6 @@ void coc_trainer_destroy(coc_trainer **trainer)
     coc_clips_destroy(&t->clips);
     coc_encoder_destroy(&t->encoder);
     coc_encoder_destroy(&t->viewer);
-    coc_params_destroy(&t->params);
     coc_backend_destroy(&t->backend);
     coc_sampler_destroy(&t->valid_sampler);
     coc_sampler_destroy(&t->sampler);

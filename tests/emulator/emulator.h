@@ -7,7 +7,7 @@
  *     runtime.cpp   devices, memory, copies, launches: the rest of the runtime's functions
  *     cublas.cpp    products of matrices
  *     cudnn.cpp     single convolutions, as graphs
- *     nccl.cpp      collectives, over MPI
+ *     nccl.cpp      collectives, over MPI; nccl_windows.cpp: memory that is registered
  */
 #ifndef COC_TESTS_EMULATOR_H
 #define COC_TESTS_EMULATOR_H

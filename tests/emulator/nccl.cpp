@@ -5,33 +5,33 @@
  *
  * COC_EMULATOR_NCCL="hang|deaf|error RANK N" makes a rank go wrong at its N-th collective (N > 1),
  * or in its start (N = 0). hang: its device stops before it begins that one, and those of all
- * others stop in it. deaf: likewise, and no abort ends. error: NCCL reports one there. */
-#define OMPI_SKIP_MPICXX 1
+ * others stop in it. deaf: likewise, and no abort ends. error: NCCL reports one there.
+ *
+ * What lies in windows: nccl_windows.cpp. */
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <mpi.h>
-#include <nccl.h>
-#include <string>
 #include <unistd.h>
-#include <vector>
 
-#include "emulator.h"
-
-struct ncclComm {
-    MPI_Comm mpi = MPI_COMM_NULL;
-    int rank = 0, size = 1, world_rank = 0;
-    ncclResult_t state = ncclSuccess;
-    std::string last;
-    struct call {
-        cudaStream_t stream;
-        std::function<void()> work;
-    };
-    std::vector<call> pending; /* under way to the stream */
-    int looks_left = 0;
-};
+#include "nccl_emulator.h"
 
 using namespace coc_emulator;
+
+ncclResult_t coc_emulator::fail_call(ncclComm *comm, ncclResult_t result, const std::string &text)
+{
+    comm->last = text;
+    return result;
+}
+
+void coc_emulator::finish(MPI_Request request)
+{
+    int done = 0;
+
+    for (int tries = 0; !done; tries++) {
+        MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+        if (!done && tries > 100) usleep(50);
+    }
+}
 
 namespace
 {
@@ -60,16 +60,9 @@ const fault &planned()
     return f;
 }
 
-const int looks = 2;
 int executed; /* collectives of this process */
 int group_depth;
 std::vector<ncclComm *> in_group; /* communicators with calls of the open group */
-
-ncclResult_t fail_call(ncclComm *comm, ncclResult_t result, const std::string &text)
-{
-    comm->last = text;
-    return result;
-}
 
 size_t bytes_of(ncclDataType_t type)
 {
@@ -119,17 +112,6 @@ void add(void *to, const std::vector<char> &parts, size_t count, ncclDataType_t 
     }
 }
 
-/* MPI's own waiting takes all of a core, which ranks that are late may need. */
-void finish(MPI_Request request)
-{
-    int done = 0;
-
-    for (int tries = 0; !done; tries++) {
-        MPI_Test(&request, &done, MPI_STATUS_IGNORE);
-        if (!done && tries > 100) usleep(50);
-    }
-}
-
 /* Whether this collective is to be done; what is planned to go wrong at it does. */
 bool may_begin(ncclComm *comm)
 {
@@ -171,7 +153,7 @@ ncclResult_t give(ncclComm *comm, const void *send, size_t send_bytes, const voi
         return ncclSuccess;
     }
     comm->state = ncclInProgress;
-    comm->looks_left = looks;
+    comm->looks_left = NCCL_LOOKS;
     return ncclInProgress;
 }
 
@@ -242,6 +224,7 @@ void connect(ncclComm *comm, const std::vector<member> &all, int tag)
     MPI_Comm_group(MPI_COMM_WORLD, &world);
     MPI_Group_incl(world, comm->size, ranks.data(), &group);
     MPI_Comm_create_group(MPI_COMM_WORLD, group, tag, &comm->mpi);
+    MPI_Comm_create_group(MPI_COMM_WORLD, group, tag, &comm->words);
     MPI_Group_free(&world);
     MPI_Group_free(&group);
 }
@@ -288,11 +271,12 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *out, int ranks, ncclUniqueId id,
     }
     memcpy(&root, id.internal, sizeof root);
     memcpy(&tag, id.internal + sizeof root, sizeof tag);
+    comm->copies = config->CTAPolicy == NCCL_CTA_POLICY_ZERO;
     comm->rank = rank;
     comm->size = ranks;
     comm->world_rank = mine.world_rank;
     comm->state = ncclInProgress;
-    comm->looks_left = looks;
+    comm->looks_left = NCCL_LOOKS;
     *out = comm;
     if (planned().at == 0 && planned().stops()) {
         comm->looks_left = -1;
@@ -321,20 +305,21 @@ ncclResult_t ncclCommFinalize(ncclComm_t comm)
 {
     if (comm->state != ncclSuccess) return ncclInvalidArgument;
     comm->state = ncclInProgress;
-    comm->looks_left = looks;
+    comm->looks_left = NCCL_LOOKS;
     return ncclInProgress;
 }
 
 ncclResult_t ncclCommDestroy(ncclComm_t comm)
 {
     if (comm->mpi != MPI_COMM_NULL) MPI_Comm_free(&comm->mpi);
+    if (comm->words != MPI_COMM_NULL) MPI_Comm_free(&comm->words);
     delete comm;
     return ncclSuccess;
 }
 
 ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
-    while (planned().kind == "deaf")
+    while (planned().kind == "deaf" || !comm->windows.empty()) /* symmetric kernels see no abort */
         sleep(1);
     free_device();
     delete comm;
@@ -348,6 +333,8 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *error)
         std::vector<ncclComm::call> calls;
 
         comm->state = ncclSuccess;
+        if (comm->registering) comm->state = comm->registering();
+        comm->registering = nullptr;
         calls.swap(comm->pending);
         for (const ncclComm::call &c : calls)
             coc_emulator_enqueue(c.stream, c.work);
@@ -391,7 +378,10 @@ ncclResult_t ncclAllGather(const void *send, void *recv, size_t count, ncclDataT
 {
     const size_t bytes = count * bytes_of(type), ranks = static_cast<size_t>(comm->size);
 
+    const reach mine = reach_of(comm, send, bytes, recv, ranks * bytes, false, true);
+
     return give(comm, send, bytes, recv, ranks * bytes, stream, [=] {
+        if (!agree_on_places(comm, mine, comm->copies)) return;
         memmove(static_cast<char *>(recv) + static_cast<size_t>(comm->rank) * bytes, send, bytes);
         MPI_Request request;
 
@@ -406,7 +396,12 @@ ncclResult_t ncclReduceScatter(const void *send, void *recv, size_t count, ncclD
 {
     const size_t bytes = count * bytes_of(type), ranks = static_cast<size_t>(comm->size);
 
+    const reach mine = type != ncclFloat32
+                           ? reach()
+                           : reach_of(comm, send, ranks * bytes, recv, bytes, true, false);
+
     return give(comm, send, ranks * bytes, recv, bytes, stream, [=] {
+        if (!agree_on_places(comm, mine, false)) return;
         std::vector<char> parts(ranks * bytes);
         MPI_Request request;
 
@@ -422,7 +417,11 @@ ncclResult_t ncclAllReduce(const void *send, void *recv, size_t count, ncclDataT
 {
     const size_t bytes = count * bytes_of(type), ranks = static_cast<size_t>(comm->size);
 
+    const reach mine =
+        type != ncclFloat32 ? reach() : reach_of(comm, send, bytes, recv, bytes, true, true);
+
     return give(comm, send, bytes, recv, bytes, stream, [=] {
+        if (!agree_on_places(comm, mine, false)) return;
         std::vector<char> parts(ranks * bytes);
         MPI_Request request;
 
@@ -475,7 +474,7 @@ ncclResult_t ncclGroupEnd(void)
     if (--group_depth > 0 || in_group.empty()) return ncclSuccess;
     for (ncclComm *comm : in_group) {
         comm->state = ncclInProgress;
-        comm->looks_left = looks;
+        comm->looks_left = NCCL_LOOKS;
     }
     in_group.clear();
     return ncclInProgress;

@@ -57,6 +57,14 @@ static int devices()
 
 extern "C" {
 
+cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer)
+{
+    if (device < 0 || device >= devices() || peer < 0 || peer >= devices())
+        return note(cudaErrorInvalidDevice);
+    *can = device != peer && number_from("COC_EMULATOR_PEERS", 1) != 0;
+    return cudaSuccess;
+}
+
 cudaError_t cudaGetDeviceCount(int *count)
 {
     *count = devices();

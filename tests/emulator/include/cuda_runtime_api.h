@@ -120,6 +120,7 @@ struct cudaDeviceProp {
     size_t sharedMemPerBlockOptin, reservedSharedMemPerBlock;
 };
 
+cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer);
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDevice(int *device);
