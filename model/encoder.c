@@ -21,14 +21,12 @@ static int64_t larger(int64_t a, int64_t b)
 typedef struct {
     int64_t channels;                  /* of any norm */
     int64_t output, depthwise, expand; /* values of a gradient buffer */
-    int64_t all_channels;              /* of all norms together */
     int norms;
 } plan_sizes;
 
 static void count_norm(plan_sizes *s, const coc_conv *conv)
 {
     s->channels = larger(s->channels, conv->out_c);
-    s->all_channels += conv->out_c;
     s->norms++;
 }
 
@@ -140,8 +138,6 @@ static void take_training(coc_encoder *e, const plan_sizes *sizes)
     e->owned = coc_arena_take(&e->arena, groups, sizeof *e->owned);
     e->values = coc_arena_take(&e->arena, sizes->norms * groups, sizeof *e->values);
     e->sums = coc_arena_take(&e->arena, groups * 2 * sizes->channels, sizeof *e->sums);
-    e->stats = 2 * sizes->all_channels;
-    e->stat = coc_arena_take(&e->arena, e->stats, sizeof *e->stat);
     e->d_output = take_stored(e, COC_PART_GRADIENTS, n * sizes->output);
     e->d_depthwise = take_stored(e, COC_PART_GRADIENTS, n * sizes->depthwise);
     e->d_expand = take_stored(e, COC_PART_GRADIENTS, n * sizes->expand);

@@ -39,6 +39,7 @@ typedef struct {
     const real *keep;    /* [n][C] 0 or 1: channel modes; NULL: all kept */
     const real *dropout; /* [n][head channels] 0 or 1/(1-p); NULL: none */
     const real *depth;   /* [blocks][n] 0 or 1/(1-p) of blocks with a skip; NULL: none */
+    bool again;          /* of clips whose statistics have been taken in this step */
 } coc_encoder_input;
 
 typedef struct coc_encoder coc_encoder;
@@ -67,8 +68,8 @@ coc_status coc_encoder_measure(const coc_network *network, int64_t clips, bool t
                                size_t stored_bytes, int64_t part[COC_ENCODER_PARTS],
                                int64_t *bytes);
 
-/* h [n][embedding], borrowed until backward. Batch statistics over groups; the statistics for the
- * running ones are kept until coc_encoder_update_running. Only gives work to the device's stream:
+/* h [n][embedding], borrowed until backward. Batch statistics over groups, which are added to
+ * params->stat unless input->again. Only gives work to the device's stream:
  * it is the caller who waits (ops->finish), here and in the next two; so a step of them can be
  * recorded, after one that was not (groups are copied when they are new). n is the clips of the
  * groups. Collective over the ranks of each shared group. Errors: COC_ERR_RANKS. */
@@ -86,11 +87,13 @@ coc_status coc_encoder_backward(coc_encoder *encoder, coc_params *params, const 
                                 const coc_encoder_input *input, const real *dh,
                                 coc_gradient_ready ready, void *context);
 
-/* params->running and ->batches after a training forward, once: the mean over all groups of all
- * ranks enters with `momentum`. Momenta 1, 1/2, 1/3, ... make the mean over calls (train/step.c,
- * coc_reestimate_running). Collective over comm. Errors: COC_ERR_RANKS. */
-coc_status coc_encoder_update_running(coc_encoder *encoder, coc_params *params,
-                                      const coc_groups *groups, coc_comm *comm, double momentum);
+/* Running statistics. Begin a step; its training forwards add up; then params->running and
+ * ->batches change once: the mean over all `groups` of all ranks and forwards enters with
+ * `momentum`. Momenta 1, 1/2, 1/3, ... make the mean over steps (coc_reestimate_running). The
+ * second is collective over comm. Errors: COC_ERR_DEVICE, COC_ERR_RANKS. */
+coc_status coc_running_begin(const coc_params *params);
+coc_status coc_running_update(coc_backend *backend, coc_params *params, int64_t groups,
+                              coc_comm *comm, double momentum);
 
 /* Evaluation mode: running statistics, no dropout, no stochastic depth. Writes over what a training
  * forward left for backward. x, keep (NULL: all kept) and h lie on the backend's device; n is at

@@ -157,6 +157,7 @@ coc_status coc_encoder_forward(coc_encoder *encoder, const coc_params *params,
                                const coc_groups *groups, const coc_encoder_input *input, real *h)
 {
     encoder->h = h;
+    encoder->stat = input->again ? NULL : params->stat;
     return forward(&(pass){encoder, params, groups, input}, h);
 }
 

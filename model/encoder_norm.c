@@ -26,7 +26,6 @@ static coc_status take_groups(coc_encoder *e, const coc_groups *groups, int64_t 
 
 coc_status coc_norms_begin(coc_encoder *e, const coc_groups *groups, int64_t n)
 {
-    const coc_device *device = e->backend->device;
     const int count = groups != NULL ? groups->count : 1;
 
     if (n < 1 || n > e->clips || count > e->groups || (groups != NULL && !e->training))
@@ -35,10 +34,7 @@ coc_status coc_norms_begin(coc_encoder *e, const coc_groups *groups, int64_t n)
                         (long long)n, count, (long long)e->clips, e->groups);
     for (int i = 0; i < e->norms; i++)
         e->norm[i].read.group = groups != NULL ? e->group : e->no_group;
-    if (groups == NULL) return COC_OK;
-
-    COC_TRY(take_groups(e, groups, n));
-    return device->zero(device, e->stat, (size_t)e->stats * sizeof *e->stat, NULL);
+    return groups != NULL ? take_groups(e, groups, n) : COC_OK;
 }
 
 coc_status coc_norm_sums(coc_encoder *e, const coc_groups *groups, const coc_norm_layer *layer,
@@ -99,8 +95,9 @@ coc_status coc_norm_settle(coc_encoder *e, const coc_params *params, const coc_g
     COC_TRY(share_sums(e, groups, layer->channels, "batch-norm sums"));
     ops->norm_finish(e->backend, layer->channels, groups->count, e->sums, layer->values, gamma,
                      beta, eps, layer->mean, layer->inverse_std, layer->scale, layer->shift);
-    ops->norm_collect(e->backend, layer->channels, groups->count, e->sums, layer->values, e->owned,
-                      e->stat + at->mean);
+    if (e->stat != NULL)
+        ops->norm_collect(e->backend, layer->channels, groups->count, e->sums, layer->values,
+                          e->owned, e->stat + at->mean);
     return COC_OK;
 }
 
@@ -127,12 +124,17 @@ coc_status coc_norm_backward(coc_encoder *e, coc_params *params, const coc_group
     return COC_OK;
 }
 
-coc_status coc_encoder_update_running(coc_encoder *e, coc_params *params, const coc_groups *groups,
-                                      coc_comm *comm, double momentum)
+coc_status coc_running_begin(const coc_params *p)
 {
-    COC_TRY(coc_all_reduce(comm, "running statistics", e->stat, e->stats, COC_DOUBLE));
-    e->backend->ops->running_update(e->backend, e->stats, e->stat, (double)groups->total, momentum,
-                                    params->running);
-    params->batches++;
+    return p->device->zero(p->device, p->stat, (size_t)p->runnings * sizeof *p->stat, NULL);
+}
+
+coc_status coc_running_update(coc_backend *backend, coc_params *p, int64_t groups, coc_comm *comm,
+                              double momentum)
+{
+    COC_TRY(coc_all_reduce(comm, "running statistics", p->stat, p->runnings, COC_DOUBLE));
+    backend->ops->running_update(backend, p->runnings, p->stat, (double)groups, momentum,
+                                 p->running);
+    p->batches++;
     return COC_OK;
 }

@@ -52,8 +52,7 @@ struct coc_encoder {
     double *host_values;       /* the same, host memory */
     uint64_t current;          /* id of the groups that group, owned and values hold; 0: none */
     double *sums;              /* [groups][2][most channels] of the norm at hand */
-    double *stat;              /* as params->running: sums over this rank's own groups */
-    int64_t stats;
+    double *stat;              /* params->stat, or NULL: not to be added to in this pass */
 
     /* Gradients: at a block's output (and, in place, at its input), at what its projection read,
      * at what its depthwise convolution read. */
@@ -63,8 +62,8 @@ struct coc_encoder {
     real *mean_du, *mean_dux; /* [groups][most channels] of the norm at hand */
 };
 
-/* Take over a batch's groups for the passes that follow; all statistics start anew. groups NULL:
- * evaluation, one group. Errors: COC_ERR_INTERNAL when there is no room for n clips. */
+/* Take over a batch's groups for the passes that follow. groups NULL: evaluation, one group.
+ * Errors: COC_ERR_INTERNAL when there is no room for n clips. */
 coc_status coc_norms_begin(coc_encoder *e, const coc_groups *groups, int64_t n);
 
 /* Zeroed room for the sums of a norm: *sums [groups][2][C], NULL in evaluation. */

@@ -131,12 +131,17 @@ static coc_status make_buffer(const coc_device *device, int64_t count, real **ou
 
 static coc_status make_buffers(coc_params *p, bool training)
 {
+    void *stat;
+
     COC_TRY(make_buffer(p->device, p->weights, &p->value));
     COC_TRY(make_buffer(p->device, p->runnings, &p->running));
     if (!training) return COC_OK;
     COC_TRY(make_buffer(p->device, p->weights, &p->grad));
     COC_TRY(make_buffer(p->device, p->weights, &p->m));
-    return make_buffer(p->device, p->weights, &p->v);
+    COC_TRY(make_buffer(p->device, p->weights, &p->v));
+    COC_TRY(p->device->alloc(p->device, (size_t)p->runnings * sizeof *p->stat, &stat));
+    p->stat = stat;
+    return COC_OK;
 }
 
 /* A norm that is not there has no channels. */
@@ -234,6 +239,7 @@ void coc_params_destroy(coc_params **params)
     p->device->release(p->device, p->m);
     p->device->release(p->device, p->v);
     p->device->release(p->device, p->running);
+    p->device->release(p->device, p->stat);
     free(p->tensor);
     free(p);
     *params = NULL;

@@ -62,6 +62,7 @@ typedef struct {
     real *value;               /* [weights], on the device */
     real *grad, *m, *v;        /* the same, for training; NULL in a model that is only used */
     real *running;             /* [runnings], on the device */
+    double *stat;              /* [runnings] for training: a step's groups, added up */
     int64_t batches;           /* num_batches_tracked */
     coc_comm *grad_of;         /* whose memory grad is; NULL: the device's own */
 } coc_params;

@@ -146,15 +146,16 @@ static coc_status gradient(model *m)
 {
     const int64_t d = m->network.embedding;
     const coc_device *device = device_of(m);
-    const coc_encoder_input input = {CLIPS, m->x, m->keep, m->dropout, m->depth};
+    const coc_encoder_input input = {CLIPS, m->x, m->keep, m->dropout, m->depth, false};
     const coc_similarity_batch batch = {m->label, m->track, m->track, NULL, NULL};
 
     COC_TRY(device->zero(device, m->params->grad, (size_t)m->params->weights * sizeof(real), NULL));
+    COC_TRY(coc_running_begin(m->params));
     COC_TRY(coc_encoder_forward(m->encoder, m->params, m->groups, &input, m->h));
     COC_TRY(coc_similarity_loss(m->similarity, m->params, m->h, m->h + PAIRS * d, &batch, m->dh,
                                 m->dh + PAIRS * d, NULL));
     COC_TRY(coc_encoder_backward(m->encoder, m->params, m->groups, &input, m->dh, NULL, NULL));
-    COC_TRY(coc_encoder_update_running(m->encoder, m->params, m->groups, m->comm, 0.1));
+    COC_TRY(coc_running_update(m->backend, m->params, m->groups->total, m->comm, 0.1));
     return COC_OK;
 }
 

@@ -91,7 +91,8 @@ static double loss_of(model *m)
 {
     static const int64_t label[PAIRS] = {2, 0, 3, 1};
     static const uint64_t track[PAIRS] = {11, 12, 13, 14};
-    if (coc_encoder_forward(m->encoder, m->params, m->groups, &m->input, m->h) != COC_OK ||
+    if (coc_running_begin(m->params) != COC_OK ||
+        coc_encoder_forward(m->encoder, m->params, m->groups, &m->input, m->h) != COC_OK ||
         coc_similarity_loss(m->similarity, m->params, m->h, m->h + PAIRS * EMBEDDING,
                             &(coc_similarity_batch){label, track, track, NULL, NULL}, m->dh,
                             m->dh + PAIRS * EMBEDDING, NULL) != COC_OK ||
@@ -255,14 +256,14 @@ static void running_statistics_are_the_mean_over_batches(void)
     first = malloc(bytes);
     second = malloc(bytes);
     loss_of(&m);
-    REQUIRE_OK(coc_encoder_update_running(m.encoder, m.params, m.groups, m.comm, 1));
+    REQUIRE_OK(coc_running_update(m.backend, m.params, m.groups->total, m.comm, 1));
     memcpy(first, m.params->running, bytes);
     for (int64_t i = 0; i < (int64_t)CLIPS * 2 * SIDE * SIDE; i++)
         m.x[i] = 2 * m.x[i] + 0.5;
     loss_of(&m);
-    REQUIRE_OK(coc_encoder_update_running(m.encoder, m.params, m.groups, m.comm, 0.5));
+    REQUIRE_OK(coc_running_update(m.backend, m.params, m.groups->total, m.comm, 0.5));
     memcpy(second, m.params->running, bytes);
-    REQUIRE_OK(coc_encoder_update_running(m.encoder, m.params, m.groups, m.comm, 1));
+    REQUIRE_OK(coc_running_update(m.backend, m.params, m.groups->total, m.comm, 1));
     for (int64_t i = 0; i < m.params->runnings; i++)
         CHECK_NEAR(second[i], 0.5 * (first[i] + m.params->running[i]),
                    1e-12 * (1 + fabs(second[i])));

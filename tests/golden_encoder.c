@@ -164,6 +164,7 @@ static coc_status run_step(model *m, double *loss)
         own[i] = i;
     label = coc_test_put(m->backend, own, n, sizeof *own);
     COC_TRY(device->zero(device, m->params->grad, (size_t)m->params->weights * sizeof(real), NULL));
+    COC_TRY(coc_running_begin(m->params));
     COC_TRY(coc_encoder_forward(m->encoder, m->params, m->groups, &input, m->h));
     COC_TRY(coc_similarity_loss(m->similarity, m->params, m->h, m->h + n * d,
                                 &(coc_similarity_batch){label, (const uint64_t *)label,
@@ -336,7 +337,7 @@ static void check_step(const char *kind, bool masks)
     CHECK_NEAR(loss, want, loss_bar() * want);
     if (!masks) compare_blocks(&m, kind);
     compare_gradients(&m, kind);
-    REQUIRE_OK(coc_encoder_update_running(m.encoder, m.params, m.groups, m.comm, 0.01));
+    REQUIRE_OK(coc_running_update(m.backend, m.params, m.groups->total, m.comm, 0.01));
     CHECK(m.params->batches > 0);
     compare_running(&m, kind);
     model_destroy(&m);

@@ -153,7 +153,7 @@ static coc_status model_create(const global_batch *g, coc_comm *comm, model *m)
     m->depth = local_depth(g, first, n);
     m->h = calloc((size_t)(2 * n * EMBEDDING), sizeof *m->h);
     m->dh = calloc((size_t)(2 * n * EMBEDDING), sizeof *m->dh);
-    m->input = (coc_encoder_input){2 * n, m->x, m->keep, m->dropout, m->depth};
+    m->input = (coc_encoder_input){2 * n, m->x, m->keep, m->dropout, m->depth, false};
     return coc_similarity_create(m->backend, comm, g->pairs, EMBEDDING, &m->similarity);
 }
 
@@ -163,6 +163,7 @@ static coc_status compute(const global_batch *g, coc_comm *comm, model *m, outco
     const int64_t n = coc_share(g->pairs, comm->size, comm->rank, &first);
     coc_params *p = m->params;
 
+    COC_TRY(coc_running_begin(p));
     COC_TRY(coc_encoder_forward(m->encoder, p, m->groups, &m->input, m->h));
     COC_TRY(coc_similarity_loss(m->similarity, p, m->h, m->h + n * EMBEDDING,
                                 &(coc_similarity_batch){g->label + first, g->row_track + first,
@@ -171,7 +172,7 @@ static coc_status compute(const global_batch *g, coc_comm *comm, model *m, outco
                                 m->dh, m->dh + n * EMBEDDING, NULL));
     COC_TRY(coc_encoder_backward(m->encoder, p, m->groups, &m->input, m->dh, NULL, NULL));
     COC_TRY(coc_all_reduce(comm, "gradient", p->grad, p->weights, COC_FLOAT));
-    COC_TRY(coc_encoder_update_running(m->encoder, p, m->groups, comm, 0.1));
+    COC_TRY(coc_running_update(m->backend, p, m->groups->total, comm, 0.1));
     COC_TRY(m->backend->ops->finish(m->backend));
     o->loss = coc_similarity_result(m->similarity);
     o->weights = p->weights;

@@ -145,9 +145,9 @@ static void compare_results(side *part, side *whole)
     CHECK_NEAR(part->result.loss.same_track, whole->result.loss.same_track, 1e-12);
     CHECK(coc_test_relative_error(p->grad, w->grad, w->weights) < 1e-5);
     REQUIRE_OK(
-        coc_encoder_update_running(part->trainer->encoder, p, part->trainer->groups, world, 0.5));
+        coc_running_update(part->trainer->backend, p, part->trainer->groups->total, world, 0.5));
     REQUIRE_OK(
-        coc_encoder_update_running(whole->trainer->encoder, w, whole->trainer->groups, alone, 0.5));
+        coc_running_update(whole->trainer->backend, w, whole->trainer->groups->total, alone, 0.5));
     CHECK(coc_test_relative_error(p->running, w->running, w->runnings) < 1e-5);
     CHECK(p->batches == w->batches);
 }

@@ -92,6 +92,7 @@ static coc_status compute_gradient(coc_trainer *t, const coc_batch *batch, coc_s
     draw_masks(t, batch, &input);
     COC_TRY(t->backend->device->zero(t->backend->device, t->params->grad,
                                      (size_t)t->params->weights * sizeof(real), NULL));
+    COC_TRY(coc_running_begin(t->params));
     COC_TRY(coc_encoder_forward(t->encoder, t->params, t->groups, &input, t->h));
     embedded = coc_clock_seconds();
     COC_TRY(coc_similarity_loss(t->similarity, t->params, t->h, t->h + n * d, &rows, t->dh,
@@ -130,8 +131,8 @@ static coc_status update_weights(coc_trainer *t)
     const coc_params *p = t->params;
     const int64_t w = p->at.similarity; /* the last weights of the buffers */
 
-    COC_TRY(coc_encoder_update_running(t->encoder, t->params, t->groups, t->comm,
-                                       t->settings.model.bn_momentum));
+    COC_TRY(coc_running_update(t->backend, t->params, t->groups->total, t->comm,
+                               t->settings.model.bn_momentum));
     t->backend->ops->clip_gradient(t->backend, p->weights, p->grad, t->settings.train.clip, t->now);
     adam(t, 1, 0, w);
     adam(t, t->settings.train.similarity_rate, w, p->weights);
@@ -270,6 +271,7 @@ coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)
         const coc_batch *b;
 
         COC_TRY_GOTO(status, coc_loader_next(loader, &b), done);
+        COC_TRY_GOTO(status, coc_running_begin(t->params), done);
         COC_TRY_GOTO(status,
                      coc_encoder_forward(
                          t->encoder, t->params, t->groups,
@@ -277,8 +279,8 @@ coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)
                      done);
         /* momentum 1, 1/2, 1/3, ... makes the running value the mean over the rounds */
         COC_TRY_GOTO(status,
-                     coc_encoder_update_running(t->encoder, t->params, t->groups, t->comm,
-                                                1.0 / (double)(i + 1)),
+                     coc_running_update(t->backend, t->params, t->groups->total, t->comm,
+                                        1.0 / (double)(i + 1)),
                      done);
         COC_TRY_GOTO(status, wait_step(t), done); /* b is used again */
     }
