@@ -10,21 +10,29 @@
  * reading them all costs about as much as sending them. */
 enum { CHECK_EVERY = 100, CHUNK = 1 << 18 };
 
+/* Collectives on their way at a time: enough to hide the start of one behind another. */
+enum { ON_THE_WAY = 4 };
+
+/* Columns of every rank in a part, and the numbers in them: [ranks], host. */
+typedef struct {
+    int64_t *columns, *values;
+} counts;
+
 struct coc_similarity {
     coc_backend *backend;
     coc_comm *comm;
-    int64_t batch, pairs; /* K, and this rank's share n */
+    coc_parts parts;
     int d;
     int64_t calls;
-    int64_t *tracks, *values; /* [ranks] columns of every rank, and numbers in them; host */
+    counts whole, last; /* of a part of full size, and of the last */
+    coc_request *request[ON_THE_WAY];
+    int64_t started; /* collectives of the call at hand */
     coc_arena arena;
-    real *p, *dp;                   /* [n][d] this rank's columns H2 W', and the gradient there */
-    real *all_p, *all_dp;           /* [K][d] */
-    uint64_t *all_track;            /* [K] */
-    double *results;                /* [COC_CONTRAST_RESULTS] */
-    double *host_results;           /* the same on the host, to which the device copies */
-    const coc_similarity_batch *of; /* the batch at hand */
-    bool checking;                  /* of the call at hand */
+    real *p, *dp;         /* [n][d] this rank's columns H2 W', and the gradient there */
+    real *all_p, *all_dp; /* [K][d] */
+    uint64_t *all_track;  /* [K] */
+    double *results;      /* [COC_CONTRAST_RESULTS] */
+    double *host_results; /* the same on the host, to which the device copies */
 };
 
 static void layout(coc_similarity *s)
@@ -33,17 +41,17 @@ static void layout(coc_similarity *s)
 
     /* the same distances from the beginning on every rank, whatever its share: coc_comm_ops.alloc
      */
-    s->all_p = coc_arena_take(arena, s->batch * s->d, sizeof *s->all_p);
-    s->all_dp = coc_arena_take(arena, s->batch * s->d, sizeof *s->all_dp);
-    s->all_track = coc_arena_take(arena, s->batch, sizeof *s->all_track);
+    s->all_p = coc_arena_take(arena, s->parts.batch * s->d, sizeof *s->all_p);
+    s->all_dp = coc_arena_take(arena, s->parts.batch * s->d, sizeof *s->all_dp);
+    s->all_track = coc_arena_take(arena, s->parts.batch, sizeof *s->all_track);
     s->results = coc_arena_take(arena, COC_CONTRAST_RESULTS, sizeof *s->results);
-    s->p = coc_arena_take(arena, s->pairs * s->d, sizeof *s->p);
-    s->dp = coc_arena_take(arena, s->pairs * s->d, sizeof *s->dp);
+    s->p = coc_arena_take(arena, s->parts.rows * s->d, sizeof *s->p);
+    s->dp = coc_arena_take(arena, s->parts.rows * s->d, sizeof *s->dp);
 }
 
-int64_t coc_similarity_bytes(int64_t batch, int64_t pairs, int d)
+int64_t coc_similarity_bytes(const coc_parts *parts, int d)
 {
-    coc_similarity s = {.batch = batch, .pairs = pairs, .d = d};
+    coc_similarity s = {.parts = *parts, .d = d};
 
     layout(&s); /* an arena without memory only counts */
     return (int64_t)s.arena.used;
@@ -60,13 +68,27 @@ static coc_status alloc_results(coc_similarity *s)
     return COC_OK;
 }
 
+static coc_status count_columns(const coc_similarity *s, int64_t part, counts *c)
+{
+    const int ranks = s->comm->size;
+
+    COC_TRY(coc_alloc(ranks, sizeof *c->columns, &c->columns));
+    COC_TRY(coc_alloc(ranks, sizeof *c->values, &c->values));
+    coc_shares(coc_part_at(&s->parts, part).size, ranks, c->columns);
+    for (int r = 0; r < ranks; r++)
+        c->values[r] = c->columns[r] * s->d;
+    return COC_OK;
+}
+
+static const counts *counts_of(const coc_similarity *s, int64_t part)
+{
+    return part == s->parts.count - 1 ? &s->last : &s->whole;
+}
+
 static coc_status create_local(coc_similarity *s)
 {
-    COC_TRY(coc_alloc(s->comm->size, sizeof *s->tracks, &s->tracks));
-    COC_TRY(coc_alloc(s->comm->size, sizeof *s->values, &s->values));
-    coc_shares(s->batch, s->comm->size, s->tracks);
-    for (int r = 0; r < s->comm->size; r++)
-        s->values[r] = s->tracks[r] * s->d;
+    COC_TRY(count_columns(s, 0, &s->whole));
+    COC_TRY(count_columns(s, s->parts.count - 1, &s->last));
     return alloc_results(s);
 }
 
@@ -82,8 +104,8 @@ static coc_status create_arena(coc_similarity *s)
     return COC_OK;
 }
 
-coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t batch, int d,
-                                 coc_similarity **similarity)
+coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, const coc_parts *parts,
+                                 int d, coc_similarity **similarity)
 {
     coc_status status;
     coc_similarity *s;
@@ -92,8 +114,7 @@ coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t b
     s = *similarity;
     s->backend = backend;
     s->comm = comm;
-    s->batch = batch;
-    s->pairs = coc_share(batch, comm->size, comm->rank, NULL);
+    s->parts = *parts;
     s->d = d;
     status = coc_comm_agree(comm, "making the similarity", create_local(s));
     if (status == COC_OK)
@@ -104,14 +125,16 @@ coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t b
 
 void coc_similarity_destroy(coc_similarity **similarity)
 {
-    if (*similarity == NULL) return;
-    (*similarity)->comm->ops->release((*similarity)->comm, (*similarity)->arena.memory);
-    (*similarity)
-        ->backend->device->release_host((*similarity)->backend->device,
-                                        (*similarity)->host_results);
-    free((*similarity)->tracks);
-    free((*similarity)->values);
-    free(*similarity);
+    coc_similarity *s = *similarity;
+
+    if (s == NULL) return;
+    s->comm->ops->release(s->comm, s->arena.memory);
+    s->backend->device->release_host(s->backend->device, s->host_results);
+    free(s->whole.columns);
+    free(s->whole.values);
+    free(s->last.columns);
+    free(s->last.values);
+    free(s);
     *similarity = NULL;
 }
 
@@ -120,7 +143,8 @@ static coc_status begin(coc_similarity *s)
     const coc_device *device = s->backend->device;
 
     COC_TRY(device->zero(device, s->results, COC_CONTRAST_RESULTS * sizeof *s->results, NULL));
-    return device->zero(device, s->all_dp, (size_t)(s->batch * s->d) * sizeof *s->all_dp, NULL);
+    return device->zero(device, s->all_dp, (size_t)(s->parts.batch * s->d) * sizeof *s->all_dp,
+                        NULL);
 }
 
 /* hash of bytes and what is in it so far; chunk [CHUNK] is pinned host memory. What is read may
@@ -142,25 +166,35 @@ static coc_status add_to_hash(const coc_similarity *s, const void *from, int64_t
     return COC_OK;
 }
 
-/* sent [pairs], gathered [K]: rows of so many bytes. */
+/* sent [n], gathered [K]: rows of so many bytes. Piece by piece, since a hash depends on how its
+ * bytes are cut. */
+static coc_status hash_rows(const coc_similarity *s, const char *sent, const char *gathered,
+                            int64_t row, void *chunk, uint64_t *own, uint64_t *found)
+{
+    for (int64_t i = 0; i < s->parts.count; i++) {
+        const coc_batch_part part = coc_part_at(&s->parts, i);
+        const int64_t *columns = counts_of(s, i)->columns;
+
+        COC_TRY(add_to_hash(s, sent + part.row * row, part.pairs * row, chunk, own));
+        for (int rank = 0; rank < s->comm->size; rank++) {
+            COC_TRY(add_to_hash(s, gathered, columns[rank] * row, chunk, &found[rank]));
+            gathered += columns[rank] * row;
+        }
+    }
+    return COC_OK;
+}
+
 static coc_status check_rows(const coc_similarity *s, const char *what, const void *sent,
                              const void *gathered, int64_t row)
 {
     const coc_device *device = s->backend->device;
-    const char *part = gathered;
     uint64_t own = 0, *found = NULL;
     void *chunk = NULL;
     coc_status status;
 
     COC_TRY_GOTO(status, device->alloc_host(device, CHUNK, &chunk), done);
     COC_TRY_GOTO(status, coc_alloc(s->comm->size, sizeof *found, &found), done);
-    COC_TRY_GOTO(status, add_to_hash(s, sent, s->pairs * row, chunk, &own), done);
-    for (int rank = 0; rank < s->comm->size; rank++) {
-        const int64_t bytes = s->tracks[rank] * row;
-
-        COC_TRY_GOTO(status, add_to_hash(s, part, bytes, chunk, &found[rank]), done);
-        part += bytes;
-    }
+    COC_TRY_GOTO(status, hash_rows(s, sent, gathered, row, chunk, &own, found), done);
     status = coc_check_slabs(s->comm, what, own, found);
 
 done:
@@ -169,47 +203,75 @@ done:
     return status;
 }
 
-static coc_status check_columns(const coc_similarity *s)
+static coc_status check_columns(const coc_similarity *s, const coc_similarity_batch *batch)
 {
     COC_TRY(check_rows(s, "check of the columns", s->p, s->all_p, s->d * (int64_t)sizeof *s->p));
-    return check_rows(s, "check of their tracks", s->of->column_track, s->all_track,
+    return check_rows(s, "check of their tracks", batch->column_track, s->all_track,
                       sizeof *s->all_track);
 }
 
-/* Everybody's columns and their tracks to everybody. */
-static coc_status gather_columns(coc_similarity *s)
+/* Room for one more collective, whose request goes to *place: waits for the one before it there. */
+static coc_status make_room(coc_similarity *s, coc_request ***place)
+{
+    *place = &s->request[s->started++ % ON_THE_WAY];
+    return s->comm->ops->wait(s->comm, *place);
+}
+
+/* All that are on their way; also after a failure, so that none is left. */
+static coc_status wait_all(coc_similarity *s)
+{
+    coc_status status = COC_OK;
+
+    for (int i = 0; i < ON_THE_WAY; i++) {
+        const coc_status one =
+            s->comm->ops->wait(s->comm, &s->request[(s->started + i) % ON_THE_WAY]);
+
+        if (status == COC_OK) status = one;
+    }
+    s->started = 0;
+    return status;
+}
+
+static coc_status gather_part(coc_similarity *s, const coc_similarity_batch *batch, int64_t i)
 {
     const coc_comm_ops *ops = s->comm->ops;
-    coc_request *columns = NULL, *tracks = NULL;
-    coc_status status, one;
+    const coc_batch_part part = coc_part_at(&s->parts, i);
+    const counts *c = counts_of(s, i);
+    coc_request **place;
 
-    COC_TRY(ops->start_all_gather(s->comm, "columns of the similarity", s->p, s->all_p, s->values,
-                                  COC_REAL_TYPE, NULL, &columns));
-    status = ops->start_all_gather(s->comm, "tracks of the columns", s->of->column_track,
-                                   s->all_track, s->tracks, COC_INT64, NULL, &tracks);
-    one = ops->wait(s->comm, &columns);
-    if (status == COC_OK) status = one;
-    one = ops->wait(s->comm, &tracks);
-    if (status == COC_OK) status = one;
-    if (status != COC_OK || !s->checking) return status;
-    return check_columns(s);
+    COC_TRY(make_room(s, &place));
+    COC_TRY(ops->start_all_gather(s->comm, "columns of the similarity", s->p + part.row * s->d,
+                                  s->all_p + part.begin * s->d, c->values, COC_REAL_TYPE, NULL,
+                                  place));
+    COC_TRY(make_room(s, &place));
+    return ops->start_all_gather(s->comm, "tracks of the columns", batch->column_track + part.row,
+                                 s->all_track + part.begin, c->columns, COC_INT64, NULL, place);
 }
 
 /* The gradient at this rank's columns, summed over all rows; and the results, over all ranks. */
-static coc_status reduce_results(coc_similarity *s)
+static coc_status start_reductions(coc_similarity *s)
 {
     const coc_comm_ops *ops = s->comm->ops;
-    coc_request *columns = NULL, *results = NULL;
-    coc_status status, one;
+    coc_request **place;
 
-    COC_TRY(ops->start_reduce_scatter(s->comm, "gradient of the columns", s->all_dp, s->dp,
-                                      s->values, COC_REAL_TYPE, NULL, &columns));
-    status = ops->start_all_reduce(s->comm, "loss", s->results, COC_CONTRAST_RESULTS, COC_DOUBLE,
-                                   NULL, &results);
-    one = ops->wait(s->comm, &columns);
-    if (status == COC_OK) status = one;
-    one = ops->wait(s->comm, &results);
-    return status == COC_OK ? one : status;
+    for (int64_t i = 0; i < s->parts.count; i++) {
+        const coc_batch_part part = coc_part_at(&s->parts, i);
+
+        COC_TRY(make_room(s, &place));
+        COC_TRY(ops->start_reduce_scatter(s->comm, "gradient of the columns",
+                                          s->all_dp + part.begin * s->d, s->dp + part.row * s->d,
+                                          counts_of(s, i)->values, COC_REAL_TYPE, NULL, place));
+    }
+    COC_TRY(make_room(s, &place));
+    return ops->start_all_reduce(s->comm, "loss", s->results, COC_CONTRAST_RESULTS, COC_DOUBLE,
+                                 NULL, place);
+}
+
+static coc_status reduce_results(coc_similarity *s)
+{
+    const coc_status status = start_reductions(s), waited = wait_all(s);
+
+    return status != COC_OK ? status : waited;
 }
 
 /* Run a collective part and add its time, waits for slower ranks included. */
@@ -232,35 +294,54 @@ void coc_similarity_again(coc_similarity *s)
     s->calls++;
 }
 
+coc_status coc_similarity_columns(coc_similarity *s, const coc_params *params,
+                                  const coc_similarity_batch *batch, const real *h2, int64_t i)
+{
+    const coc_batch_part part = coc_part_at(&s->parts, i);
+    const int64_t at = part.row * s->d;
+    coc_status status;
+
+    s->backend->ops->linear_forward(s->backend, part.pairs, s->d, s->d, h2 + at,
+                                    params->value + params->at.similarity, NULL, s->p + at);
+    status = gather_part(s, batch, i);
+    if (status != COC_OK) (void)wait_all(s);
+    return status;
+}
+
+static coc_contrast contrast_of(const coc_similarity *s, const coc_similarity_batch *batch,
+                                const real *h1)
+{
+    return (coc_contrast){.rows = s->parts.rows,
+                          .columns = s->parts.batch,
+                          .d = s->d,
+                          .a = h1,
+                          .p = s->all_p,
+                          .label = batch->label,
+                          .row_track = batch->row_track,
+                          .column_track = s->all_track,
+                          .row_set = batch->row_set,
+                          .column_set = batch->column_set,
+                          .scale = 1.0 / (double)s->parts.batch};
+}
+
 coc_status coc_similarity_loss(coc_similarity *s, coc_params *params, const real *h1,
                                const real *h2, const coc_similarity_batch *batch, real *d_h1,
                                real *d_h2, double *seconds)
 {
     const coc_ops *ops = s->backend->ops;
     const coc_device *device = s->backend->device;
-    const real *w = params->value + params->at.similarity;
-    const coc_contrast contrast = {.rows = s->pairs,
-                                   .columns = s->batch,
-                                   .d = s->d,
-                                   .a = h1,
-                                   .p = s->all_p,
-                                   .label = batch->label,
-                                   .row_track = batch->row_track,
-                                   .column_track = s->all_track,
-                                   .row_set = batch->row_set,
-                                   .column_set = batch->column_set,
-                                   .scale = 1.0 / (double)s->batch};
+    const coc_contrast contrast = contrast_of(s, batch, h1);
+    const bool checking = coc_similarity_checks(s);
 
     if (seconds != NULL) *seconds = 0;
-    s->of = batch;
-    s->checking = coc_similarity_checks(s);
     s->calls++;
     COC_TRY(begin(s));
-    ops->linear_forward(s->backend, s->pairs, s->d, s->d, h2, w, NULL, s->p);
-    COC_TRY(timed(s, gather_columns, seconds));
+    COC_TRY(timed(s, wait_all, seconds));
+    if (checking) COC_TRY(check_columns(s, batch));
     ops->contrast(s->backend, &contrast, d_h1, s->all_dp, s->results);
     COC_TRY(timed(s, reduce_results, seconds));
-    ops->linear_backward(s->backend, s->pairs, s->d, s->d, h2, w, s->dp, d_h2,
+    ops->linear_backward(s->backend, s->parts.rows, s->d, s->d, h2,
+                         params->value + params->at.similarity, s->dp, d_h2,
                          params->grad + params->at.similarity, NULL);
     return device->copy(device, s->host_results, s->results,
                         COC_CONTRAST_RESULTS * sizeof *s->results, NULL);
@@ -268,7 +349,7 @@ coc_status coc_similarity_loss(coc_similarity *s, coc_params *params, const real
 
 coc_loss coc_similarity_result(const coc_similarity *s)
 {
-    const double *results = s->host_results, rows = (double)s->batch;
+    const double *results = s->host_results, rows = (double)s->parts.batch;
 
     return (coc_loss){.loss = results[COC_CONTRAST_LOSS],
                       .accuracy = results[COC_CONTRAST_RIGHT] / rows,

@@ -13,7 +13,7 @@
 #ifndef COC_MODEL_SIMILARITY_H
 #define COC_MODEL_SIMILARITY_H
 
-#include "comm/comm.h"
+#include "comm/parts.h"
 #include "model/ops.h"
 #include "model/params.h"
 
@@ -26,31 +26,38 @@ typedef struct {
     double same_track; /* mean number of those that belong to the row's own track */
 } coc_loss;
 
-/* What the loss knows of a batch besides embeddings; on the backend's device, borrowed until the
- * device has done the call. A column counts for a row if their sets are equal, or where no sets are
- * given; the own one always does. */
+/* What the loss knows of a batch besides embeddings; n are this rank's rows (coc_parts), K columns
+ * those of all ranks in the order of the batch. On the backend's device, borrowed until the device
+ * has done the call. A column counts for a row if their sets are equal, or where no sets are given;
+ * the own one always does. */
 typedef struct {
-    const int64_t *label;         /* [n] global column of each local anchor's own positive */
-    const uint64_t *row_track;    /* [n] of each local anchor */
+    const int64_t *label;         /* [n] column of each anchor's own positive */
+    const uint64_t *row_track;    /* [n] of each anchor */
     const uint64_t *column_track; /* [n] of each positive that was dealt to this rank */
     const int32_t *row_set;       /* [n], or NULL */
-    const int32_t *column_set;    /* [K] of all ranks' columns, or NULL; both or neither */
+    const int32_t *column_set;    /* [K], or NULL; both or neither */
 } coc_similarity_batch;
 
-/* batch: global pairs K; this rank has coc_share(batch) rows and as many columns. Borrows backend
- * and comm, which must outlive it. Collective: all ranks fail if one does. Errors: COC_ERR_MEMORY,
- * COC_ERR_DEVICE, COC_ERR_RANKS. */
-coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, int64_t batch, int d,
-                                 coc_similarity **similarity);
-/* Bytes that it takes from the device, for `pairs` of this rank's of a batch. */
-int64_t coc_similarity_bytes(int64_t batch, int64_t pairs, int d);
+/* Borrows backend and comm, which must outlive it. Collective: all ranks fail if one does. Errors:
+ * COC_ERR_MEMORY, COC_ERR_DEVICE, COC_ERR_RANKS. */
+coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, const coc_parts *parts,
+                                 int d, coc_similarity **similarity);
+/* Bytes that it takes from the device. */
+int64_t coc_similarity_bytes(const coc_parts *parts, int d);
 void coc_similarity_destroy(coc_similarity **similarity); /* collective */
 
-/* h1, h2 [n][d] local embeddings of anchors and of the positives dealt to this rank. Writes d_h1,
- * d_h2 [n][d] and adds dW to params->grad. seconds, if not NULL, gets the time that the host spent
- * in communication. h1, h2, d_h1, d_h2 lie on the backend's device. Only gives work to its stream,
- * but for the first call and every 100th after it, in which the gathered columns are compared with
- * those that were sent. Collective over comm. Errors: COC_ERR_RANKS, COC_ERR_DEVICE. */
+/* A loss is made of two calls. h1, h2 [n][d] are the embeddings of this rank's anchors and of the
+ * positives that were dealt to it, d_h1, d_h2 [n][d] the gradients there; all on the backend's
+ * device. Both only give work to its stream, and are collective over comm.
+ *
+ * First, for every part from 0 on as soon as its rows of h2 are there: their columns are computed
+ * and sent on their way to all ranks, beside what the stream is given next. Errors: COC_ERR_RANKS,
+ * COC_ERR_DEVICE. */
+coc_status coc_similarity_columns(coc_similarity *similarity, const coc_params *params,
+                                  const coc_similarity_batch *batch, const real *h2, int64_t part);
+/* Then: writes d_h1 and d_h2, adds dW to params->grad. seconds, if not NULL, is what the host spent
+ * in communication. In the first call and every 100th after it the gathered columns are compared
+ * with those that were sent, for which it waits for the device. */
 coc_status coc_similarity_loss(coc_similarity *similarity, coc_params *params, const real *h1,
                                const real *h2, const coc_similarity_batch *batch, real *d_h1,
                                real *d_h2, double *seconds);

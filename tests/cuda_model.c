@@ -85,6 +85,7 @@ static void fill(inputs *in, const coc_network *network)
 
 static coc_status create_rest(const inputs *in, int64_t group, model *m)
 {
+    coc_parts parts;
     const int64_t d = m->network.embedding;
     const coc_model_settings settings = {.similarity_scale = 0.01};
 
@@ -92,7 +93,8 @@ static coc_status create_rest(const inputs *in, int64_t group, model *m)
     COC_TRY(coc_params_init(m->params, &settings, 3));
     COC_TRY(coc_encoder_create(m->backend, &m->network, CLIPS, true, &m->encoder));
     COC_TRY(coc_groups_create(m->comm, PAIRS, group, &m->groups));
-    COC_TRY(coc_similarity_create(m->backend, m->comm, PAIRS, (int)d, &m->similarity));
+    COC_TRY(coc_parts_make(m->comm, PAIRS, 0, &parts));
+    COC_TRY(coc_similarity_create(m->backend, m->comm, &parts, (int)d, &m->similarity));
     COC_TRY(put(m, sizeof in->x / sizeof in->x[0], sizeof(float), in->x, &m->x));
     COC_TRY(put(m, CLIPS * CHANNELS, sizeof(float), in->keep, &m->keep));
     COC_TRY(put(m, CLIPS * m->network.head.out_c, sizeof(float), in->dropout, &m->dropout));
@@ -152,6 +154,7 @@ static coc_status gradient(model *m)
     COC_TRY(device->zero(device, m->params->grad, (size_t)m->params->weights * sizeof(real), NULL));
     COC_TRY(coc_running_begin(m->params));
     COC_TRY(coc_encoder_forward(m->encoder, m->params, m->groups, &input, m->h));
+    COC_TRY(coc_similarity_columns(m->similarity, m->params, &batch, m->h + PAIRS * d, 0));
     COC_TRY(coc_similarity_loss(m->similarity, m->params, m->h, m->h + PAIRS * d, &batch, m->dh,
                                 m->dh + PAIRS * d, NULL));
     COC_TRY(coc_encoder_backward(m->encoder, m->params, m->groups, &input, m->dh, NULL, NULL));

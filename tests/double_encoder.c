@@ -46,6 +46,7 @@ static double *random_keep(int64_t n, double kept, uint32_t seed)
 
 static coc_status model_create(double width, double depth, int64_t group, model *m)
 {
+    coc_parts parts;
     const coc_model_settings settings = {.similarity_scale = 0.3};
     const coc_profile *profile;
 
@@ -67,7 +68,8 @@ static coc_status model_create(double width, double depth, int64_t group, model 
     m->dh = random_doubles(CLIPS * EMBEDDING, 6);
     m->input = (coc_encoder_input){
         .n = CLIPS, .x = m->x, .keep = m->keep, .dropout = m->dropout, .depth = m->depth};
-    return coc_similarity_create(m->backend, m->comm, PAIRS, EMBEDDING, &m->similarity);
+    COC_TRY(coc_parts_make(m->comm, PAIRS, 0, &parts));
+    return coc_similarity_create(m->backend, m->comm, &parts, EMBEDDING, &m->similarity);
 }
 
 static void model_destroy(model *m)
@@ -91,10 +93,13 @@ static double loss_of(model *m)
 {
     static const int64_t label[PAIRS] = {2, 0, 3, 1};
     static const uint64_t track[PAIRS] = {11, 12, 13, 14};
+    const coc_similarity_batch batch = {label, track, track, NULL, NULL};
+    const double *h2 = m->h + PAIRS * EMBEDDING;
+
     if (coc_running_begin(m->params) != COC_OK ||
         coc_encoder_forward(m->encoder, m->params, m->groups, &m->input, m->h) != COC_OK ||
-        coc_similarity_loss(m->similarity, m->params, m->h, m->h + PAIRS * EMBEDDING,
-                            &(coc_similarity_batch){label, track, track, NULL, NULL}, m->dh,
+        coc_similarity_columns(m->similarity, m->params, &batch, h2, 0) != COC_OK ||
+        coc_similarity_loss(m->similarity, m->params, m->h, h2, &batch, m->dh,
                             m->dh + PAIRS * EMBEDDING, NULL) != COC_OK ||
         m->backend->ops->finish(m->backend) != COC_OK)
         coc_test_fail(__FILE__, __LINE__, "%s", coc_error_text());

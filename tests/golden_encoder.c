@@ -74,6 +74,7 @@ static coc_status open_backend(model *m)
 /* Everything for the pairs of file:x with the set's weights. */
 static coc_status model_create(const char *file, bool training, model *m)
 {
+    coc_parts parts;
     const coc_profile *profile;
     double width, depth;
     int64_t count, values;
@@ -94,8 +95,8 @@ static coc_status model_create(const char *file, bool training, model *m)
     m->dh = to_device(m, new_floats(values), values);
     COC_TRY(coc_encoder_create(m->backend, &m->network, 2 * m->pairs, training, &m->encoder));
     COC_TRY(coc_groups_create(m->comm, m->pairs, 0, &m->groups));
-    return coc_similarity_create(m->backend, m->comm, m->pairs, m->network.embedding,
-                                 &m->similarity);
+    COC_TRY(coc_parts_make(m->comm, m->pairs, 0, &parts));
+    return coc_similarity_create(m->backend, m->comm, &parts, m->network.embedding, &m->similarity);
 }
 
 static void model_destroy(model *m)
@@ -159,6 +160,7 @@ static coc_status run_step(model *m, double *loss)
         .n = 2 * n, .x = m->x, .keep = m->keep, .dropout = m->dropout, .depth = m->depth};
     const coc_device *device = m->backend->device;
     int64_t own[64], *label;
+    coc_similarity_batch batch;
 
     for (int64_t i = 0; i < n; i++)
         own[i] = i;
@@ -166,10 +168,11 @@ static coc_status run_step(model *m, double *loss)
     COC_TRY(device->zero(device, m->params->grad, (size_t)m->params->weights * sizeof(real), NULL));
     COC_TRY(coc_running_begin(m->params));
     COC_TRY(coc_encoder_forward(m->encoder, m->params, m->groups, &input, m->h));
-    COC_TRY(coc_similarity_loss(m->similarity, m->params, m->h, m->h + n * d,
-                                &(coc_similarity_batch){label, (const uint64_t *)label,
-                                                        (const uint64_t *)label, NULL, NULL},
-                                m->dh, m->dh + n * d, NULL));
+    batch =
+        (coc_similarity_batch){label, (const uint64_t *)label, (const uint64_t *)label, NULL, NULL};
+    COC_TRY(coc_similarity_columns(m->similarity, m->params, &batch, m->h + n * d, 0));
+    COC_TRY(coc_similarity_loss(m->similarity, m->params, m->h, m->h + n * d, &batch, m->dh,
+                                m->dh + n * d, NULL));
     COC_TRY(coc_encoder_backward(m->encoder, m->params, m->groups, &input, m->dh, NULL, NULL));
     COC_TRY(m->backend->ops->finish(m->backend));
     coc_test_release(m->backend, label);

@@ -87,6 +87,8 @@ static void check_group(const char *group, int64_t k, int d, double scale)
     coc_backend *backend = NULL;
     coc_params *params = NULL;
     coc_similarity *similarity = NULL;
+    coc_similarity_batch batch;
+    coc_parts parts;
     coc_loss loss;
 
     if (!there_is) return;
@@ -107,11 +109,13 @@ static void check_group(const char *group, int64_t k, int d, double scale)
     REQUIRE_OK(params_for(backend, d, &network, &params));
     REQUIRE_OK(backend->device->copy(backend->device, params->value + params->at.similarity,
                                      there[2], (size_t)count * sizeof **there, NULL));
-    REQUIRE_OK(coc_similarity_create(backend, comm, k, d, &similarity));
-    REQUIRE_OK(coc_similarity_loss(similarity, params, there[0], there[1],
-                                   &(coc_similarity_batch){label, (const uint64_t *)label,
-                                                           (const uint64_t *)label, NULL, NULL},
-                                   gradient[0], gradient[1], NULL));
+    batch =
+        (coc_similarity_batch){label, (const uint64_t *)label, (const uint64_t *)label, NULL, NULL};
+    REQUIRE_OK(coc_parts_make(comm, k, 0, &parts));
+    REQUIRE_OK(coc_similarity_create(backend, comm, &parts, d, &similarity));
+    REQUIRE_OK(coc_similarity_columns(similarity, params, &batch, there[1], 0));
+    REQUIRE_OK(coc_similarity_loss(similarity, params, there[0], there[1], &batch, gradient[0],
+                                   gradient[1], NULL));
     REQUIRE_OK(backend->ops->finish(backend));
     loss = coc_similarity_result(similarity);
     CHECK_NEAR(loss.loss, want, 2e-6 * want);

@@ -137,6 +137,7 @@ static void model_destroy(model *m)
 /* This rank's part of the batch on a communicator. */
 static coc_status model_create(const global_batch *g, coc_comm *comm, model *m)
 {
+    coc_parts parts;
     const coc_model_settings settings = {.similarity_scale = 0.2};
     int64_t first;
     const int64_t n = coc_share(g->pairs, comm->size, comm->rank, &first);
@@ -154,22 +155,23 @@ static coc_status model_create(const global_batch *g, coc_comm *comm, model *m)
     m->h = calloc((size_t)(2 * n * EMBEDDING), sizeof *m->h);
     m->dh = calloc((size_t)(2 * n * EMBEDDING), sizeof *m->dh);
     m->input = (coc_encoder_input){2 * n, m->x, m->keep, m->dropout, m->depth, false};
-    return coc_similarity_create(m->backend, comm, g->pairs, EMBEDDING, &m->similarity);
+    COC_TRY(coc_parts_make(comm, g->pairs, 0, &parts));
+    return coc_similarity_create(m->backend, comm, &parts, EMBEDDING, &m->similarity);
 }
 
 static coc_status compute(const global_batch *g, coc_comm *comm, model *m, outcome *o)
 {
     int64_t first;
     const int64_t n = coc_share(g->pairs, comm->size, comm->rank, &first);
+    const coc_similarity_batch batch = {g->label + first, g->row_track + first,
+                                        g->column_track + first, g->row_set + first, g->column_set};
     coc_params *p = m->params;
 
     COC_TRY(coc_running_begin(p));
     COC_TRY(coc_encoder_forward(m->encoder, p, m->groups, &m->input, m->h));
-    COC_TRY(coc_similarity_loss(m->similarity, p, m->h, m->h + n * EMBEDDING,
-                                &(coc_similarity_batch){g->label + first, g->row_track + first,
-                                                        g->column_track + first, g->row_set + first,
-                                                        g->column_set},
-                                m->dh, m->dh + n * EMBEDDING, NULL));
+    COC_TRY(coc_similarity_columns(m->similarity, p, &batch, m->h + n * EMBEDDING, 0));
+    COC_TRY(coc_similarity_loss(m->similarity, p, m->h, m->h + n * EMBEDDING, &batch, m->dh,
+                                m->dh + n * EMBEDDING, NULL));
     COC_TRY(coc_encoder_backward(m->encoder, p, m->groups, &m->input, m->dh, NULL, NULL));
     COC_TRY(coc_all_reduce(comm, "gradient", p->grad, p->weights, COC_FLOAT));
     COC_TRY(coc_running_update(m->backend, p, m->groups->total, comm, 0.1));
@@ -309,6 +311,7 @@ static coc_status note_columns(coc_comm *comm, const char *what, const void *sen
 
 static coc_status swap_columns(coc_comm *comm, coc_request **request)
 {
+    if (*request == NULL) return COC_OK;
     COC_TRY(world->ops->wait(comm, request));
     for (int64_t i = 0; gathered != NULL && i < 2 * EMBEDDING; i++) {
         const float first = gathered[i];

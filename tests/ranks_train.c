@@ -123,7 +123,8 @@ static void compare_clip(const side *part, const side *whole, int64_t i, int64_t
 
 static void compare_samples(const side *part, const side *whole)
 {
-    const int64_t first = part->trainer->first, n = part->batch->pairs, k = whole->batch->pairs;
+    const int64_t first = coc_part_at(&part->trainer->parts, 0).first, n = part->batch->pairs;
+    const int64_t k = whole->batch->pairs;
 
     for (int64_t i = 0; i < n; i++) {
         compare_clip(part, whole, i, first + i);

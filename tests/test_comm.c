@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "comm/comm.h"
+#include "comm/parts.h"
 #include "comm/side.h"
 #include "comm/where.h"
 #include "tests/test.h"
@@ -42,6 +42,40 @@ static void shares_of_many_things_do_not_overflow(void)
     int64_t first;
 
     CHECK(coc_share(n, 1000, 999, &first) + first == n);
+}
+
+/* Every pair of a batch lies in one row of one rank; rows of a rank follow each other part by part,
+ * and a part with fewer pairs than ranks is refused. */
+static void parts_cover_the_batch_once(void)
+{
+    for (int64_t size = 1; size <= 20; size++) {
+        int owner[20] = {0};
+
+        for (int rank = 0; rank < 3; rank++) {
+            const coc_comm comm = {.rank = rank, .size = 3};
+            coc_parts parts;
+            int64_t row = 0;
+
+            if (size < 3 || (20 % size != 0 && 20 % size < 3)) {
+                CHECK(coc_parts_make(&comm, 20, size, &parts) == COC_ERR_SETTING);
+                continue;
+            }
+            REQUIRE_OK(coc_parts_make(&comm, 20, size, &parts));
+            for (int64_t i = 0; i < parts.count; i++) {
+                const coc_batch_part part = coc_part_at(&parts, i);
+
+                CHECK(part.begin == i * size && part.row == row);
+                CHECK(part.first >= part.begin && part.pairs <= parts.most);
+                CHECK(part.first + part.pairs <= part.begin + part.size);
+                for (int64_t pair = part.first; pair < part.first + part.pairs; pair++)
+                    owner[pair]++;
+                row += part.pairs;
+            }
+            CHECK(row == parts.rows);
+        }
+        for (int pair = 0; pair < 20; pair++)
+            CHECK(owner[pair] == (size < 3 || (20 % size != 0 && 20 % size < 3) ? 0 : 1));
+    }
 }
 
 static void a_process_alone_has_every_collective(void)
@@ -180,6 +214,7 @@ int main(void)
 {
     RUN(shares_cover_everything_once);
     RUN(shares_of_many_things_do_not_overflow);
+    RUN(parts_cover_the_batch_once);
     RUN(a_process_alone_has_every_collective);
     RUN(every_stop_signal_sets_the_flag);
     RUN(where_counts_by_communicator);

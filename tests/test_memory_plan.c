@@ -76,12 +76,14 @@ static void what_does_not_fit_is_refused(void)
     const coc_network network = network_of(0.2, 501);
     coc_device device = *coc_device_host();
     coc_settings settings;
+    const coc_parts parts = {
+        .batch = 32, .size = 32, .count = 1, .ranks = 4, .rank = 0, .rows = 8, .most = 8};
     coc_memory_plan plan;
     coc_memory_needs needs = {.settings = &settings,
                               .whole = &network,
                               .seen = &network,
                               .weights = 1000,
-                              .pairs = 8,
+                              .parts = &parts,
                               .viewed = 4,
                               .stored_bytes = 4};
 

@@ -73,7 +73,7 @@ static coc_status make_features(bench *b)
 {
     const coc_trainer *t = b->trainer;
     const coc_device *device = t->backend->device;
-    const int64_t floats = 2 * t->pairs * t->network.channels * COC_BANDS * t->seen.frames;
+    const int64_t floats = 2 * t->parts.rows * t->network.channels * COC_BANDS * t->seen.frames;
     coc_status status;
     float *host;
 
@@ -93,13 +93,13 @@ static coc_status make_labels(bench *b)
 {
     const coc_trainer *t = b->trainer;
     const coc_device *device = t->backend->device;
-    const size_t bytes = (size_t)t->pairs * sizeof(int64_t);
+    const size_t bytes = (size_t)t->parts.rows * sizeof(int64_t);
     int64_t *own;
     coc_status status;
 
-    COC_TRY(coc_alloc(t->pairs, sizeof *own, &own));
-    for (int64_t i = 0; i < t->pairs; i++)
-        own[i] = t->first + i;
+    COC_TRY(coc_alloc(t->parts.rows, sizeof *own, &own));
+    for (int64_t i = 0; i < t->parts.rows; i++)
+        own[i] = coc_part_at(&t->parts, 0).first + i;
     status = device->copy(device, b->batch.label, own, bytes, NULL);
     if (status == COC_OK) status = device->copy(device, b->batch.row_track, own, bytes, NULL);
     if (status == COC_OK) status = device->copy(device, b->batch.column_track, own, bytes, NULL);
@@ -112,7 +112,7 @@ static coc_status make_batch(bench *b)
 {
     const coc_trainer *t = b->trainer;
     const coc_device *device = t->backend->device;
-    const int64_t n = t->pairs;
+    const int64_t n = t->parts.rows;
 
     b->batch.pairs = n;
     COC_TRY(coc_alloc(b->args.steps, sizeof *b->seconds, &b->seconds));

@@ -19,8 +19,8 @@ static coc_status add_encoders(const coc_memory_needs *needs, coc_memory_plan *p
                                                         "gradients",        "coefficients"};
     int64_t part[COC_ENCODER_PARTS], bytes = 0;
 
-    COC_TRY(coc_encoder_measure(needs->seen, 2 * needs->pairs, true, needs->stored_bytes, part,
-                                &bytes));
+    COC_TRY(coc_encoder_measure(needs->seen, 2 * needs->parts->rows, true, needs->stored_bytes,
+                                part, &bytes));
     for (int i = 0; i < COC_ENCODER_PARTS; i++)
         add(plan, name[i], part[i]);
     if (needs->viewed == 0) return COC_OK;
@@ -33,7 +33,7 @@ static coc_status add_encoders(const coc_memory_needs *needs, coc_memory_plan *p
 coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *plan)
 {
     const coc_settings *s = needs->settings;
-    const int64_t clips = 2 * needs->pairs, float_bytes = (int64_t)sizeof(float);
+    const int64_t clips = 2 * needs->parts->rows, float_bytes = (int64_t)sizeof(float);
     const int64_t batch = clips * coc_clip_floats(s->data.features, needs->seen->frames);
 
     *plan = (coc_memory_plan){.parts = 0};
@@ -42,7 +42,7 @@ coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *
     add(plan, "batches", (s->data.prefetch + 1) * batch * float_bytes);
     if (s->model.conv == COC_CONV_CUDNN) add(plan, "cuDNN's scratch", COC_CUDNN_MOST_SCRATCH);
     add(plan, "similarity",
-        coc_similarity_bytes(s->train.batch, needs->pairs, needs->whole->embedding) +
+        coc_similarity_bytes(needs->parts, needs->whole->embedding) +
             2 * clips * needs->whole->embedding * float_bytes);
     return COC_OK;
 }

@@ -2,6 +2,7 @@
 #ifndef COC_TRAIN_MEMORY_PLAN_H
 #define COC_TRAIN_MEMORY_PLAN_H
 
+#include "comm/parts.h"
 #include "configs/settings.h"
 #include "model/encoder.h"
 
@@ -23,7 +24,7 @@ typedef struct {
     const coc_settings *settings;
     const coc_network *whole, *seen; /* of whole windows; of what training sees of them */
     int64_t weights;                 /* of the model */
-    int64_t pairs;                   /* of this rank */
+    const coc_parts *parts;          /* of the batch */
     int64_t viewed;                  /* clips of the encoder for whole windows; 0: none */
     size_t stored_bytes;
 } coc_memory_needs;

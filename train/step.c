@@ -95,6 +95,7 @@ static coc_status compute_gradient(coc_trainer *t, const coc_batch *batch, coc_s
     COC_TRY(coc_running_begin(t->params));
     COC_TRY(coc_encoder_forward(t->encoder, t->params, t->groups, &input, t->h));
     embedded = coc_clock_seconds();
+    COC_TRY(coc_similarity_columns(t->similarity, t->params, &rows, t->h + n * d, 0));
     COC_TRY(coc_similarity_loss(t->similarity, t->params, t->h, t->h + n * d, &rows, t->dh,
                                 t->dh + n * d, &r->communication));
     compared = coc_clock_seconds();
@@ -265,8 +266,8 @@ coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)
     settings.data.prefetch = 0;
     settings.model.graphs = false; /* few batches: not worth page-locked memory of its own */
     /* the same clips every time: positions from 0, with the modes of the last step */
-    COC_TRY(coc_loader_create(&settings, t->sampler, t->first, t->pairs, t->groups->total, 0,
-                              modes ? 0 : INT64_MAX, &loader));
+    COC_TRY(coc_loader_create(&settings, t->sampler, coc_part_at(&t->parts, 0).first, t->parts.rows,
+                              t->groups->total, 0, modes ? 0 : INT64_MAX, &loader));
     for (int64_t i = 0; i < rounds && status == COC_OK; i++) {
         const coc_batch *b;
 

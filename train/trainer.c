@@ -51,7 +51,7 @@ static coc_status check_memory(const coc_trainer *t, int64_t viewed)
                                     .whole = &t->network,
                                     .seen = &t->seen,
                                     .weights = coc_params_weights(&t->network),
-                                    .pairs = t->pairs,
+                                    .parts = &t->parts,
                                     .viewed = viewed,
                                     .stored_bytes = t->backend->stored_bytes};
     coc_memory_plan plan;
@@ -64,7 +64,7 @@ static coc_status create_model(coc_trainer *t)
 {
     const coc_settings *s = &t->settings;
     const int frames = coc_crop_frames(&s->data);
-    const int64_t n = 2 * t->pairs;
+    const int64_t n = 2 * t->parts.rows;
     const bool views = frames != COC_FRAMES && t->valid_sampler != NULL;
     const coc_profile *profile;
     const coc_device *device;
@@ -97,19 +97,6 @@ static coc_status create_model(coc_trainer *t)
     return COC_OK;
 }
 
-static coc_status share_pairs(coc_trainer *t)
-{
-    const int64_t batch = t->settings.train.batch;
-
-    if (batch < t->comm->size)
-        return COC_FAIL(COC_ERR_SETTING,
-                        "train.batch: %lld pairs for %d ranks; every rank needs one: start fewer "
-                        "ranks or raise it",
-                        (long long)batch, t->comm->size);
-    t->pairs = coc_share(batch, t->comm->size, t->comm->rank, &t->first);
-    return COC_OK;
-}
-
 coc_status coc_trainer_create_model(coc_trainer *t)
 {
     const int64_t batch = t->settings.train.batch;
@@ -117,15 +104,15 @@ coc_status coc_trainer_create_model(coc_trainer *t)
     coc_status status;
 
     COC_TRY(coc_comm_for_device(t->world, t->backend->device, &t->settings.comm, &t->comm));
-    status = share_pairs(t);
-
+    status = coc_parts_make(t->comm, batch, 0, &t->parts);
     if (group == 0 || group > batch) group = batch;
     if (status == COC_OK) status = create_model(t);
     COC_TRY(coc_comm_agree(t->comm, "making the model", status));
     COC_TRY(coc_comm_agree(t->comm, "memory of the gradient",
                            coc_params_share_grad(t->params, t->comm)));
     COC_TRY(coc_groups_create(t->comm, batch, group, &t->groups));
-    return coc_similarity_create(t->backend, t->comm, batch, t->network.embedding, &t->similarity);
+    return coc_similarity_create(t->backend, t->comm, &t->parts, t->network.embedding,
+                                 &t->similarity);
 }
 
 /* What a rank can do, or fail to do, by itself. */
@@ -133,7 +120,6 @@ static coc_status create_local(coc_trainer *t)
 {
     const coc_settings *s = &t->settings;
 
-    COC_TRY(share_pairs(t));
     COC_TRY(open_data(t));
     COC_TRY(coc_backend_choose_device(s->model.backend, t->comm->local_rank, t->comm->local_size,
                                       s->comm.share_gpu, &t->sharers));
@@ -167,8 +153,9 @@ fail:
 
 coc_status coc_trainer_start_loader(coc_trainer *t)
 {
-    return coc_loader_create(&t->settings, t->sampler, t->first, t->pairs, t->groups->total,
-                             t->step, coc_modes_from(&t->settings.data, t->steps), &t->loader);
+    return coc_loader_create(&t->settings, t->sampler, coc_part_at(&t->parts, 0).first,
+                             t->parts.rows, t->groups->total, t->step,
+                             coc_modes_from(&t->settings.data, t->steps), &t->loader);
 }
 
 void coc_trainer_destroy(coc_trainer **trainer)

@@ -21,9 +21,9 @@ typedef struct {
     coc_store *store, *valid_store;       /* the second is NULL when both splits lie in one store */
     coc_sampler *sampler, *valid_sampler; /* the second is NULL without validation windows */
 
-    int64_t first, pairs; /* this rank's pairs of the global batch */
-    coc_network network;  /* of whole windows: what is saved, validated and used */
-    coc_network seen;     /* the same weights on what training sees of a window (data.crop) */
+    coc_parts parts;     /* which pairs of the global batch are this rank's */
+    coc_network network; /* of whole windows: what is saved, validated and used */
+    coc_network seen;    /* the same weights on what training sees of a window (data.crop) */
     coc_backend *backend;
     int sharers; /* ranks that use its device */
     coc_params *params;
@@ -56,8 +56,8 @@ coc_status coc_trainer_create(const coc_settings *settings, coc_comm *comm, cons
                               coc_trainer **trainer);
 
 /* The part of it that needs no data, for a measurement: takes trainer->settings, ->world,
- * ->backend and ->sharers; fills in pairs, network, weights, encoder, groups and memory. Collective. Errors: all
- * kinds. */
+ * ->backend and ->sharers; fills in parts, network, weights, encoder, groups and memory.
+ * Collective. Errors: all kinds. */
 coc_status coc_trainer_create_model(coc_trainer *trainer);
 void coc_trainer_destroy(coc_trainer **trainer);
 
