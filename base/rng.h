@@ -25,7 +25,8 @@ typedef enum {
     COC_DRAW_EVAL = 10,   /* orders of an evaluation */
     COC_DRAW_BOOTSTRAP = 11,
     COC_DRAW_TEST = 12,
-    COC_DRAW_CROP = 13, /* which part of a window is seen; item, step as of COC_DRAW_SUBMIX */
+    COC_DRAW_CROP = 13,    /* which part of a window is seen; item, step as of COC_DRAW_SUBMIX */
+    COC_DRAW_COLUMNS = 14, /* dealing pairs to groups of loss.k columns; step */
 } coc_draw;
 
 typedef struct {

@@ -47,11 +47,36 @@ static coc_status check_train(const coc_settings *s)
     return COC_OK;
 }
 
+/* Groups of columns, and micro-batches of whole batch-norm groups. */
+static coc_status check_parts(const coc_settings *s)
+{
+    const int64_t group = s->model.bn_group, batch = s->train.batch, micro = s->train.micro_batch;
+
+    if (s->loss.k > 0 && batch % s->loss.k != 0)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "loss.k: %lld does not divide train.batch (%lld); change one of them",
+                        (long long)s->loss.k, (long long)batch);
+    if (micro == 0 || micro >= batch) return COC_OK;
+    if (group == 0 || group >= batch)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "train.micro_batch: %lld, but a batch-norm group is the whole batch "
+                        "(model.bn_group: %lld): give model.bn_group, of which train.micro_batch "
+                        "is a multiple",
+                        (long long)micro, (long long)group);
+    if (micro % group != 0)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "train.micro_batch: %lld is no multiple of model.bn_group (%lld): a "
+                        "batch-norm group is embedded at once; change one of them",
+                        (long long)micro, (long long)group);
+    return COC_OK;
+}
+
 coc_status coc_settings_check(const coc_settings *settings)
 {
     const int64_t group = settings->model.bn_group, batch = settings->train.batch;
 
     COC_TRY(check_train(settings));
+    COC_TRY(check_parts(settings));
     if (group > 0 && group < batch && batch % group != 0)
         return COC_FAIL(COC_ERR_SETTING,
                         "train.batch: %lld is no multiple of model.bn_group (%lld); change one of "

@@ -57,11 +57,15 @@ typedef struct {
 
 typedef struct {
     coc_negatives negatives; /* which columns count for a row */
+    int64_t k;               /* pairs among which a row's columns are; 0: the whole batch */
+    bool mask_same_track;    /* columns of the row's own track do not count, but the own one */
 } coc_loss_settings;
 
 typedef struct {
-    int64_t batch; /* global pairs K */
-    int64_t steps; /* 0: from minutes */
+    int64_t batch;            /* global pairs K */
+    int64_t micro_batch;      /* pairs, of all ranks, that are embedded at a time; 0: the batch */
+    int64_t keep_activations; /* micro-batches whose activations are kept for backward; 0: auto */
+    int64_t steps;            /* 0: from minutes */
     double minutes;
     int64_t seed;
     int64_t log_every, checkpoint_every,

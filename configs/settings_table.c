@@ -145,9 +145,29 @@ static const coc_setting table[] = {
      "number "
      "of columns."},
 
+    {"loss.k", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(loss, k), "0", 0, 1048576, NULL, "pairs",
+     "Columns that a row is compared with: every step deals the batch into groups of so many "
+     "pairs, "
+     "anew each time, and a row sees its own group. So K can be varied alone, at the same batch, "
+     "steps and samples. Divides train.batch. 0: all of the batch."},
+    {"loss.mask_same_track", COC_SETTING_FLAG, COC_EFFECT_RESULT, FIELD(loss, mask_same_track),
+     "false", 0, 0, NULL, "",
+     "Leave out columns that come from the row's own track, but its own positive: they may well "
+     "belong to it. Published: false. log.jsonl has their number either way."},
+
     {"train.batch", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(train, batch), "32", 2, 1048576,
      NULL, "pairs",
      "Pairs of a step on all ranks together: a row of the loss sees this many columns."},
+    {"train.micro_batch", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(train, micro_batch), "0", 0,
+     1048576, NULL, "pairs",
+     "Pairs, on all ranks together, that are embedded at a time, so that a batch needs no more "
+     "memory than they do: the batch is embedded once for the loss and, part by part, once more "
+     "for the gradient, which is that of the whole batch. A multiple of model.bn_group, which must "
+     "not be 0. 0: the whole batch at once."},
+    {"train.keep_activations", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(train, keep_activations),
+     "0", 0, 4096, NULL, "micro-batches",
+     "Of so many micro-batches the activations are kept until the gradient, which saves embedding "
+     "them twice. 0: as many as the memory has room for."},
     {"train.steps", COC_SETTING_COUNT, COC_EFFECT_SCHEDULE, FIELD(train, steps), "0", 0,
      4294967295.0, NULL, "steps", "Length of the run. 0: from train.minutes."},
     {"train.minutes", COC_SETTING_NUMBER, COC_EFFECT_SCHEDULE, FIELD(train, minutes), "0", 0, 1e6,

@@ -56,7 +56,7 @@ static void mask_row(const coc_contrast *c, int64_t row, float *s, double *resul
 
         if (!counts) s[j] = -INFINITY;
         counted += counts;
-        same += counts && own_track && j != label;
+        same += own_set && own_track && j != label;
     }
     results[COC_CONTRAST_COUNTED] = (double)counted;
     results[COC_CONTRAST_SAME_TRACK] = (double)same;

@@ -79,7 +79,7 @@ enum {
     COC_CONTRAST_LOSS,
     COC_CONTRAST_RIGHT, /* rows whose largest counted logit (the first of equals) is the label's */
     COC_CONTRAST_COUNTED,    /* columns that counted, summed over rows */
-    COC_CONTRAST_SAME_TRACK, /* of those, columns of the row's own track besides the label */
+    COC_CONTRAST_SAME_TRACK, /* columns of its set and track besides the label, masked or not */
     COC_CONTRAST_RESULTS,
 };
 

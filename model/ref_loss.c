@@ -7,11 +7,22 @@
 /* The block is one row: scratch holds its logits [columns], the row as doubles [d] and, for the
  * gradients, sums [columns][d] of dp. */
 
+static bool same_set(const coc_contrast *c, int64_t row, int64_t column)
+{
+    return c->row_set == NULL || c->row_set[row] == c->column_set[column];
+}
+
+/* Another pair of the row's own track. */
+static bool own_track(const coc_contrast *c, int64_t row, int64_t column)
+{
+    return column != c->label[row] && c->row_track != NULL &&
+           c->row_track[row] == c->column_track[column];
+}
+
 static bool counts(const coc_contrast *c, int64_t row, int64_t column)
 {
     if (column == c->label[row]) return true;
-    if (c->row_set != NULL && c->row_set[row] != c->column_set[column]) return false;
-    return !c->mask_track || c->row_track == NULL || c->row_track[row] != c->column_track[column];
+    return same_set(c, row, column) && !(c->mask_track && own_track(c, row, column));
 }
 
 /* Logits of a row; columns that do not count get -infinity, so that their exponential is 0. */
@@ -21,11 +32,10 @@ static void row_logits(const coc_contrast *c, int64_t row, double *a, double *s,
         a[k] = c->a[row * c->d + k];
     for (int64_t j = 0; j < c->columns; j++) {
         s[j] = -INFINITY;
+        if (same_set(c, row, j) && own_track(c, row, j)) results[COC_CONTRAST_SAME_TRACK]++;
         if (!counts(c, row, j)) continue;
         s[j] = coc_ref_dot(c->d, a, c->p + j * c->d);
         results[COC_CONTRAST_COUNTED]++;
-        if (j != c->label[row] && c->row_track != NULL && c->row_track[row] == c->column_track[j])
-            results[COC_CONTRAST_SAME_TRACK]++;
     }
 }
 

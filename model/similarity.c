@@ -23,6 +23,7 @@ struct coc_similarity {
     coc_comm *comm;
     coc_parts parts;
     int d;
+    bool mask_track;
     int64_t calls;
     counts whole, last; /* of a part of full size, and of the last */
     coc_request *request[ON_THE_WAY];
@@ -105,7 +106,8 @@ static coc_status create_arena(coc_similarity *s)
 }
 
 coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, const coc_parts *parts,
-                                 int d, coc_similarity **similarity)
+                                 int d, const coc_loss_settings *settings,
+                                 coc_similarity **similarity)
 {
     coc_status status;
     coc_similarity *s;
@@ -116,6 +118,7 @@ coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, const coc
     s->comm = comm;
     s->parts = *parts;
     s->d = d;
+    s->mask_track = settings != NULL && settings->mask_same_track;
     status = coc_comm_agree(comm, "making the similarity", create_local(s));
     if (status == COC_OK)
         status = coc_comm_agree(comm, "memory of the similarity", create_arena(s));
@@ -319,6 +322,7 @@ static coc_contrast contrast_of(const coc_similarity *s, const coc_similarity_ba
                           .label = batch->label,
                           .row_track = batch->row_track,
                           .column_track = s->all_track,
+                          .mask_track = s->mask_track,
                           .row_set = batch->row_set,
                           .column_set = batch->column_set,
                           .scale = 1.0 / (double)s->parts.batch};

@@ -23,7 +23,8 @@ typedef struct {
     double loss;       /* mean over all global rows */
     double accuracy;   /* share of global rows that rank their own column first */
     double columns;    /* mean number of columns that counted for a row */
-    double same_track; /* mean number of those that belong to the row's own track */
+    double same_track; /* mean number of columns of the row's set and track but the own one,
+                          counted or not (loss.mask_same_track) */
 } coc_loss;
 
 /* What the loss knows of a batch besides embeddings; n are this rank's rows (coc_parts), K columns
@@ -38,10 +39,11 @@ typedef struct {
     const int32_t *column_set;    /* [K], or NULL; both or neither */
 } coc_similarity_batch;
 
-/* Borrows backend and comm, which must outlive it. Collective: all ranks fail if one does. Errors:
- * COC_ERR_MEMORY, COC_ERR_DEVICE, COC_ERR_RANKS. */
+/* settings NULL: the published loss. Borrows backend and comm, which must outlive it. Collective:
+ * all ranks fail if one does. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE, COC_ERR_RANKS. */
 coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, const coc_parts *parts,
-                                 int d, coc_similarity **similarity);
+                                 int d, const coc_loss_settings *settings,
+                                 coc_similarity **similarity);
 /* Bytes that it takes from the device. */
 int64_t coc_similarity_bytes(const coc_parts *parts, int d);
 void coc_similarity_destroy(coc_similarity **similarity); /* collective */

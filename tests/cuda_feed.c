@@ -304,18 +304,26 @@ static coc_status copy_batch(const coc_batch *b, const coc_settings *s, copied *
     return device->wait(device, NULL);
 }
 
+static coc_parts one_part(const coc_settings *s)
+{
+    const int64_t k = s->train.batch;
+
+    return (coc_parts){.batch = k, .size = k, .count = 1, .ranks = 1, .rows = k, .most = k};
+}
+
 /* The first batches of a loader. Between them the thread has time to make others. */
 static coc_status run_loader(const coc_settings *s, int count, copied *out)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
+    const coc_parts parts = one_part(s);
+    const coc_loader_needs needs = {.parts = &parts, .held = 1, .groups = 2};
     coc_sampler *sampler = NULL;
     coc_loader *loader = NULL;
     coc_status status;
 
     memset(out, 0, (size_t)count * sizeof *out);
     status = coc_sampler_create(&store, COC_TRAIN, &s->data, 1, &sampler);
-    if (status == COC_OK)
-        status = coc_loader_create(s, sampler, 0, s->train.batch, 2, 0, 0, &loader);
+    if (status == COC_OK) status = coc_loader_create(s, sampler, &needs, &loader);
     for (int i = 0; i < count && status == COC_OK; i++) {
         const coc_batch *batch;
 
@@ -414,14 +422,16 @@ static void batches_without_room_go_call_by_call(void)
 
 static void check_bytes(const coc_settings *s)
 {
+    const coc_parts parts = one_part(s);
+    const coc_loader_needs needs = {.parts = &parts, .held = 1, .groups = 2};
     int64_t device = 0, pinned = 0;
     coc_sampler *sampler = NULL;
     coc_loader *loader = NULL;
 
     REQUIRE_OK(coc_sampler_create(&store, COC_TRAIN, &s->data, 1, &sampler));
-    REQUIRE_OK(coc_loader_bytes(s, s->train.batch, &device, &pinned));
+    REQUIRE_OK(coc_loader_bytes(s, &parts, 1, &device, &pinned));
     taken_device = taken_pinned = 0;
-    REQUIRE_OK(coc_loader_create(s, sampler, 0, s->train.batch, 2, 0, 0, &loader));
+    REQUIRE_OK(coc_loader_create(s, sampler, &needs, &loader));
     CHECK(taken_device == device && taken_pinned == pinned);
     CHECK(device > 0 && pinned > 0);
     coc_loader_destroy(&loader);

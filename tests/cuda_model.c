@@ -94,7 +94,7 @@ static coc_status create_rest(const inputs *in, int64_t group, model *m)
     COC_TRY(coc_encoder_create(m->backend, &m->network, CLIPS, true, &m->encoder));
     COC_TRY(coc_groups_create(m->comm, PAIRS, group, &m->groups));
     COC_TRY(coc_parts_make(m->comm, PAIRS, 0, &parts));
-    COC_TRY(coc_similarity_create(m->backend, m->comm, &parts, (int)d, &m->similarity));
+    COC_TRY(coc_similarity_create(m->backend, m->comm, &parts, (int)d, NULL, &m->similarity));
     COC_TRY(put(m, sizeof in->x / sizeof in->x[0], sizeof(float), in->x, &m->x));
     COC_TRY(put(m, CLIPS * CHANNELS, sizeof(float), in->keep, &m->keep));
     COC_TRY(put(m, CLIPS * m->network.head.out_c, sizeof(float), in->dropout, &m->dropout));

@@ -109,10 +109,10 @@ static void contrast_counts_columns(void)
     } kind[] = {
         {false, false, false, ROWS * COLUMNS, 0},
         {false, true, false, ROWS * COLUMNS, 3}, /* row 2: column 1; rows 0, 4: columns 4, 3 */
-        {false, true, true, ROWS * COLUMNS - 3, 0},
+        {false, true, true, ROWS * COLUMNS - 3, 3},
         {true, false, false, 4 + 4 + 3 + 3 + 4, 0},
         {true, true, false, 4 + 4 + 3 + 3 + 4, 2}, /* row 2 no longer sees column 1 */
-        {true, true, true, 3 + 4 + 3 + 3 + 3, 0},
+        {true, true, true, 3 + 4 + 3 + 3 + 3, 2},
     };
 
     for (size_t i = 0; i < sizeof kind / sizeof kind[0]; i++) {

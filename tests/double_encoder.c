@@ -69,7 +69,7 @@ static coc_status model_create(double width, double depth, int64_t group, model 
     m->input = (coc_encoder_input){
         .n = CLIPS, .x = m->x, .keep = m->keep, .dropout = m->dropout, .depth = m->depth};
     COC_TRY(coc_parts_make(m->comm, PAIRS, 0, &parts));
-    return coc_similarity_create(m->backend, m->comm, &parts, EMBEDDING, &m->similarity);
+    return coc_similarity_create(m->backend, m->comm, &parts, EMBEDDING, NULL, &m->similarity);
 }
 
 static void model_destroy(model *m)

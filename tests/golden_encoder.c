@@ -96,7 +96,8 @@ static coc_status model_create(const char *file, bool training, model *m)
     COC_TRY(coc_encoder_create(m->backend, &m->network, 2 * m->pairs, training, &m->encoder));
     COC_TRY(coc_groups_create(m->comm, m->pairs, 0, &m->groups));
     COC_TRY(coc_parts_make(m->comm, m->pairs, 0, &parts));
-    return coc_similarity_create(m->backend, m->comm, &parts, m->network.embedding, &m->similarity);
+    return coc_similarity_create(m->backend, m->comm, &parts, m->network.embedding, NULL,
+                                 &m->similarity);
 }
 
 static void model_destroy(model *m)

@@ -112,7 +112,7 @@ static void check_group(const char *group, int64_t k, int d, double scale)
     batch =
         (coc_similarity_batch){label, (const uint64_t *)label, (const uint64_t *)label, NULL, NULL};
     REQUIRE_OK(coc_parts_make(comm, k, 0, &parts));
-    REQUIRE_OK(coc_similarity_create(backend, comm, &parts, d, &similarity));
+    REQUIRE_OK(coc_similarity_create(backend, comm, &parts, d, NULL, &similarity));
     REQUIRE_OK(coc_similarity_columns(similarity, params, &batch, there[1], 0));
     REQUIRE_OK(coc_similarity_loss(similarity, params, there[0], there[1], &batch, gradient[0],
                                    gradient[1], NULL));

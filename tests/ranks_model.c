@@ -156,7 +156,7 @@ static coc_status model_create(const global_batch *g, coc_comm *comm, model *m)
     m->dh = calloc((size_t)(2 * n * EMBEDDING), sizeof *m->dh);
     m->input = (coc_encoder_input){2 * n, m->x, m->keep, m->dropout, m->depth, false};
     COC_TRY(coc_parts_make(comm, g->pairs, 0, &parts));
-    return coc_similarity_create(m->backend, comm, &parts, EMBEDDING, &m->similarity);
+    return coc_similarity_create(m->backend, comm, &parts, EMBEDDING, NULL, &m->similarity);
 }
 
 static coc_status compute(const global_batch *g, coc_comm *comm, model *m, outcome *o)

@@ -5,82 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <sndfile.h>
-
 #include "base/file.h"
 #include "base/memory.h"
-#include "preprocess/build.h"
+#include "tests/small_run.h"
 #include "tests/test.h"
 #include "train/trainer.h"
-
-enum { TRACKS = 4, STEMS = 3, SECONDS = 12 };
 
 static coc_comm *world, *alone;
 static char folder[64];
 
-/* ---- a store -------------------------------------------------------------------------------- */
-
-static void write_stem(const char *path, uint32_t seed)
-{
-    enum { SAMPLES = SECONDS * COC_SAMPLE_RATE };
-    SF_INFO info = {
-        .samplerate = COC_SAMPLE_RATE, .channels = 1, .format = SF_FORMAT_WAV | SF_FORMAT_PCM_16};
-    SNDFILE *file = sf_open(path, SFM_WRITE, &info);
-    float *samples = malloc(SAMPLES * sizeof *samples);
-
-    if (file == NULL || samples == NULL) exit(1);
-    coc_test_random(samples, SAMPLES, seed);
-    for (int i = 0; i < SAMPLES; i++) /* a tone of its own, so that features differ */
-        samples[i] = 0.05f * samples[i] + 0.3f * sinf((float)i * (0.02f + 0.01f * (float)seed));
-    if (sf_write_float(file, samples, SAMPLES) != SAMPLES) exit(1);
-    sf_close(file);
-    free(samples);
-}
-
-/* Rank 0 writes songs and makes a store of them. */
-static coc_status make_store(void)
-{
-    coc_build_result result;
-    coc_build_settings settings = {0};
-    char in[128], out[128], path[256];
-
-    snprintf(in, sizeof in, "%s/songs", folder);
-    snprintf(out, sizeof out, "%s/store", folder);
-    for (int t = 0; t < TRACKS; t++) {
-        snprintf(path, sizeof path, "%s/train/song%d", in, t);
-        COC_TRY(coc_make_folders(path));
-        for (int s = 0; s < STEMS; s++) {
-            snprintf(path, sizeof path, "%s/train/song%d/stem%d.wav", in, t, s);
-            write_stem(path, (uint32_t)(STEMS * t + s));
-        }
-    }
-    settings.in = in;
-    settings.out = out;
-    COC_TRY(coc_layout_find("folder", &settings.layout));
-    COC_TRY(coc_build_store(alone, &settings, &result));
-    coc_manifest_free(&result.manifest);
-    return COC_OK;
-}
-
 /* ---- comparing ------------------------------------------------------------------------------ */
-
-static coc_settings make_settings(int64_t batch, int64_t group)
-{
-    coc_settings s;
-
-    coc_settings_default(&s);
-    snprintf(s.data.train, sizeof s.data.train, "%s/store", folder);
-    s.model.width = 0.1;
-    s.model.depth = 0.3;
-    s.model.bn_momentum = 0.5;
-    s.model.similarity_init = COC_SIMILARITY_IDENTITY;
-    s.model.similarity_scale = 0.05;
-    s.model.bn_group = group;
-    s.train.batch = batch;
-    s.train.steps = 4;
-    s.data.prefetch = 0;
-    return s;
-}
 
 typedef struct {
     coc_trainer *trainer;
@@ -116,9 +50,11 @@ static void compare_clip(const side *part, const side *whole, int64_t i, int64_t
     CHECK(part->batch->view[i] == whole->batch->view[j]);
     CHECK(same_rows(part->batch->x, whole->batch->x, i, j, floats));
     CHECK(same_rows(part->batch->keep, whole->batch->keep, i, j, 2));
-    CHECK(same_rows(part->trainer->dropout, whole->trainer->dropout, i, j, network->head.out_c));
+    CHECK(same_rows(part->trainer->passes.place[0].dropout, whole->trainer->passes.place[0].dropout,
+                    i, j, network->head.out_c));
     for (int b = 0; b < network->blocks; b++)
-        CHECK(part->trainer->depth[b * n + i] == whole->trainer->depth[b * all + j]);
+        CHECK(part->trainer->passes.place[0].depth[b * n + i] ==
+              whole->trainer->passes.place[0].depth[b * all + j]);
 }
 
 static void compare_samples(const side *part, const side *whole)
@@ -145,10 +81,10 @@ static void compare_results(side *part, side *whole)
     CHECK_NEAR(part->result.loss.accuracy, whole->result.loss.accuracy, 1e-12);
     CHECK_NEAR(part->result.loss.same_track, whole->result.loss.same_track, 1e-12);
     CHECK(coc_test_relative_error(p->grad, w->grad, w->weights) < 1e-5);
-    REQUIRE_OK(
-        coc_running_update(part->trainer->backend, p, part->trainer->groups->total, world, 0.5));
-    REQUIRE_OK(
-        coc_running_update(whole->trainer->backend, w, whole->trainer->groups->total, alone, 0.5));
+    REQUIRE_OK(coc_running_update(part->trainer->backend, p, part->trainer->passes.group_count,
+                                  world, 0.5));
+    REQUIRE_OK(coc_running_update(whole->trainer->backend, w, whole->trainer->passes.group_count,
+                                  alone, 0.5));
     CHECK(coc_test_relative_error(p->running, w->running, w->runnings) < 1e-5);
     CHECK(p->batches == w->batches);
 }
@@ -161,7 +97,7 @@ static void check_settings(const coc_settings *settings)
     if (settings->train.batch < world->size) return;
     REQUIRE_OK(side_create(settings, world, &part));
     REQUIRE_OK(side_create(settings, alone, &whole));
-    CHECK(part.trainer->groups->total == (group == 0 ? 1 : settings->train.batch / group));
+    CHECK(part.trainer->passes.group_count == (group == 0 ? 1 : settings->train.batch / group));
     compare_samples(&part, &whole);
     compare_results(&part, &whole);
     coc_trainer_destroy(&whole.trainer);
@@ -170,7 +106,7 @@ static void check_settings(const coc_settings *settings)
 
 static void check_batch(int64_t batch, int64_t group)
 {
-    const coc_settings settings = make_settings(batch, group);
+    const coc_settings settings = coc_test_settings(folder, batch, group);
 
     check_settings(&settings);
 }
@@ -217,7 +153,7 @@ static int find_crop(const float *part, int frames, const float *whole)
  * pair, another of each pair. */
 static void crops_are_parts_of_windows(void)
 {
-    coc_settings settings = make_settings(4, 0);
+    coc_settings settings = coc_test_settings(folder, 4, 0);
     side part, whole;
     int64_t pairs, other = 0;
 
@@ -245,11 +181,12 @@ static void crops_are_parts_of_windows(void)
 /* Parts of windows, with unequal shares. */
 static void cropped_batch(void)
 {
-    coc_settings settings = make_settings(5, 0);
+    coc_settings settings = coc_test_settings(folder, 5, 0);
 
     settings.data.crop = 2;
     check_settings(&settings);
-    settings = make_settings(8, 2); /* positives are dealt to groups: their crops go with them */
+    settings = coc_test_settings(folder, 8,
+                                 2); /* positives are dealt to groups: their crops go with them */
     settings.data.crop = 2;
     check_settings(&settings);
 }
@@ -271,7 +208,7 @@ static int64_t masked_clips(coc_trainer *t)
  * channels by chance in one batch of 3e11. */
 static void modes_begin_in_the_run(void)
 {
-    coc_settings settings = make_settings(24, 0);
+    coc_settings settings = coc_test_settings(folder, 24, 0);
 
     CHECK(coc_modes_from(&settings.data, 0) == 0 && coc_modes_from(&settings.data, 1000) == 0);
     settings.data.both_first = 0.6;
@@ -297,7 +234,7 @@ static void modes_begin_in_the_run(void)
 /* A step's result does not depend on batches being made ahead by a thread. */
 static void prefetch_changes_nothing(void)
 {
-    coc_settings settings = make_settings(4, 0);
+    coc_settings settings = coc_test_settings(folder, 4, 0);
     coc_step_result results[2][2];
 
     for (int i = 0; i < 2; i++) {
@@ -331,7 +268,7 @@ static double largest_change(const coc_params *p, const float *before, int64_t f
  * weights, or weights that are left out, fail. */
 static void similarity_has_its_own_rate(void)
 {
-    coc_settings settings = make_settings(4, 0);
+    coc_settings settings = coc_test_settings(folder, 4, 0);
     const coc_params *p;
     coc_step_result result;
     coc_trainer *t = NULL;
@@ -379,7 +316,7 @@ static coc_status fail_for_gradients(coc_comm *comm, coc_request **request)
  * of the ranks. */
 static void failed_sum_keeps_its_status(void)
 {
-    const coc_settings settings = make_settings(4, 0);
+    const coc_settings settings = coc_test_settings(folder, 4, 0);
     coc_step_result result;
     coc_trainer *t = NULL;
     coc_comm_ops ops;
@@ -433,7 +370,7 @@ static coc_status damage_store(void)
 /* A damaged block is named in the caller's thread, whichever of the reading threads met it. */
 static void damage_is_named(void)
 {
-    coc_settings settings = make_settings(world->size < 4 ? 4 : world->size, 0);
+    coc_settings settings = coc_test_settings(folder, world->size < 4 ? 4 : world->size, 0);
     const coc_batch *batch;
     coc_trainer *t = NULL;
     coc_status status = COC_OK;
@@ -452,7 +389,7 @@ static void damage_is_named(void)
 /* More ranks than pairs are refused on all of them, by one message. */
 static void too_many_ranks_are_refused(void)
 {
-    const coc_settings settings = make_settings(2, 0);
+    const coc_settings settings = coc_test_settings(folder, 2, 0);
     coc_trainer *t = NULL;
     coc_status status;
 
@@ -472,7 +409,8 @@ static int run_all(void)
         snprintf(name, sizeof name, "ranks_train_%d", world->size);
         coc_test_folder(name);
     }
-    if (coc_comm_agree(world, "the store", world->rank == 0 ? make_store() : COC_OK) != COC_OK) {
+    if (coc_comm_agree(world, "the store",
+                       world->rank == 0 ? coc_test_store(folder, alone) : COC_OK) != COC_OK) {
         fprintf(stderr, "%s\n", coc_error_text());
         return 1;
     }

@@ -84,6 +84,7 @@ static void what_does_not_fit_is_refused(void)
                               .seen = &network,
                               .weights = 1000,
                               .parts = &parts,
+                              .places = 1,
                               .viewed = 4,
                               .stored_bytes = 4};
 

@@ -32,7 +32,7 @@ static void lay_out(coc_batch_place *place, coc_arena *arena, const coc_settings
     b->label = coc_arena_take(arena, pairs, sizeof *b->label);
     b->row_track = coc_arena_take(arena, pairs, sizeof *b->row_track);
     b->column_track = coc_arena_take(arena, pairs, sizeof *b->column_track);
-    if (settings->loss.negatives == COC_NEGATIVES_SAME_MODE) {
+    if (coc_deal_has_sets(settings)) {
         b->row_set = coc_arena_take(arena, pairs, sizeof *b->row_set);
         b->column_set = coc_arena_take(arena, settings->train.batch, sizeof *b->column_set);
     }
@@ -114,10 +114,10 @@ void coc_batch_destroy(coc_batch_place *place, const coc_device *device)
     *place = (coc_batch_place){.block = NULL};
 }
 
-coc_status coc_loader_bytes(const coc_settings *settings, int64_t pairs, int64_t *device,
-                            int64_t *pinned)
+coc_status coc_loader_bytes(const coc_settings *settings, const coc_parts *parts, int held,
+                            int64_t *device, int64_t *pinned)
 {
-    const int64_t slots = settings->data.prefetch + 1;
+    const int64_t slots = settings->data.prefetch + held, pairs = parts->most;
     int64_t stems, block;
 
     *device = *pinned = 0;

@@ -1,6 +1,7 @@
 #include "train/loader.h"
 
 #include <math.h>
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,23 +16,24 @@ struct coc_loader {
     const coc_settings *settings;
     const coc_sampler *sampler;
     coc_clips *clips;
-    int64_t first, pairs, groups;
+    coc_parts parts;
+    int held;
+    int64_t again;
+    coc_deal *deal;
     int64_t modes_from;         /* steps before it keep both channels */
     int64_t making;             /* modes_from of the batch that is made */
     coc_pair *drawn;            /* [2n] */
     coc_clip_request *requests; /* [2n] */
-    int64_t *dealt;             /* [K] pair that stands in each slot; NULL with one group */
-    int64_t *slot_of;           /* [K] its inverse */
 
-    int slots; /* batches in the ring: one in use, the others ahead */
-    coc_batch_place batch[COC_MAX_PREFETCH + 1];
+    int slots;              /* batches in the ring: `held` in use, the others ahead */
+    coc_batch_place *batch; /* [slots] */
     coc_batch_place host[COC_HOST_PLACES]; /* where batches are written, in turn */
     int made;                              /* which of them is written */
     int64_t stems;                         /* room of their feeds; 0: there are none */
     bool fed, said;                        /* a feed was given; that one was too small was told */
-    coc_graph *graph[COC_MAX_PREFETCH + 1][COC_HOST_PLACES]; /* from there to here */
+    coc_graph *(*graph)[COC_HOST_PLACES];  /* [slots], from there to here */
 
-    int64_t next_made, next_used; /* steps */
+    int64_t next_made, next_used; /* parts since step 0 */
     bool threaded, quit;
     coc_status failed;
     char failed_text[2000], failed_place[160];
@@ -40,112 +42,54 @@ struct coc_loader {
     pthread_cond_t changed;
 };
 
-int64_t coc_modes_from(const coc_data_settings *settings, int64_t steps)
-{
-    if (settings->both_first == 0) return 0;
-    return steps > 0 ? (int64_t)ceil(settings->both_first * (double)steps) : INT64_MAX;
-}
-
-unsigned coc_channel_mode_of(const coc_settings *settings, int64_t step, uint32_t pair)
-{
-    /* harmonic zeroed, percussive zeroed, both kept: with probability 1/3 each, as published */
-    static const unsigned kept[3] = {2, 1, 3};
-    coc_rng_key key = {.seed = (uint64_t)settings->train.seed,
-                       .draw = COC_DRAW_MODE,
-                       .item = pair,
-                       .step = (uint32_t)step};
-    coc_rng_sequence sequence;
-
-    if (settings->data.features != COC_FEATURES_HPS ||
-        settings->data.channel_mode == COC_CHANNELS_BOTH)
-        return 3;
-    if (settings->data.channel_mode == COC_CHANNELS_STEP) key.item = 0;
-    sequence = coc_rng_sequence_begin(key);
-    return kept[coc_rng_next_below(&sequence, 3)];
-}
-
-static unsigned mode_of(const coc_loader *l, int64_t step, uint32_t pair)
-{
-    return step < l->making ? 3 : coc_channel_mode_of(l->settings, step, pair);
-}
-
-/* Which pair's positive stands in each slot of the global batch, and the inverse. */
-static void deal_positives(coc_loader *l, int64_t step)
-{
-    const coc_rng_key key = {
-        .seed = (uint64_t)l->settings->train.seed, .draw = COC_DRAW_DEAL, .step = (uint32_t)step};
-    const int64_t batch = l->settings->train.batch;
-
-    for (int64_t slot = 0; slot < batch; slot++) {
-        l->dealt[slot] = coc_rng_permute(&key, batch, slot);
-        l->slot_of[l->dealt[slot]] = slot;
-    }
-}
-
 /* The batch that is written. */
 static coc_batch *made(coc_loader *l)
 {
     return &l->host[l->made].batch;
 }
 
-/* Columns that count for a row: those of its own channel mode. Pure functions of the counters, so
- * that every rank knows all of them. */
-static void choose_columns(coc_loader *l)
+/* Clip i of the part (anchors, then positives): which pair it is, and what follows from that. */
+static void describe_clip(coc_loader *l, const coc_batch_part *part, int64_t i)
 {
     coc_batch *b = made(l);
-
-    for (int64_t slot = 0; slot < l->settings->train.batch; slot++) {
-        const int64_t pair = l->dealt != NULL ? l->dealt[slot] : slot;
-
-        b->column_set[slot] = (int32_t)mode_of(l, b->step, (uint32_t)pair);
-    }
-    for (int64_t i = 0; i < l->pairs; i++)
-        b->row_set[i] = (int32_t)mode_of(l, b->step, (uint32_t)(l->first + i));
-}
-
-int coc_crop_frames(const coc_data_settings *settings)
-{
-    return (int)lrint(settings->crop * COC_SAMPLE_RATE / COC_FFT_HOP) + 1;
-}
-
-/* Where the part begins that is seen of the pair at a position. */
-static int choose_first_frame(const coc_settings *settings, int64_t position)
-{
-    const coc_rng_key key = {.seed = (uint64_t)settings->train.seed,
-                             .draw = COC_DRAW_CROP,
-                             .item = (uint32_t)position,
-                             .step = (uint32_t)(position >> 32)};
-    const int frames = coc_crop_frames(&settings->data);
-    coc_rng_sequence sequence = coc_rng_sequence_begin(key);
-
-    return (int)coc_rng_next_below(&sequence, (uint32_t)(COC_FRAMES - frames + 1));
-}
-
-/* Clip i of the batch (anchors, then positives): which pair it is, and what follows from that. */
-static void describe_clip(coc_loader *l, int64_t i)
-{
-    coc_batch *b = made(l);
-    const int view = i >= l->pairs;
-    const int64_t slot = l->first + (view ? i - l->pairs : i);
-    const int64_t pair = view && l->dealt != NULL ? l->dealt[slot] : slot;
-    const int64_t position = b->step * l->settings->train.batch + pair;
-    const unsigned kept = mode_of(l, b->step, (uint32_t)pair);
+    const int view = i >= part->pairs;
+    const int64_t row = view ? i - part->pairs : i;
+    const coc_dealt dealt = coc_deal_at(l->deal, part->first + row, view);
     const int channels = coc_feature_channels(l->settings->data.features);
 
-    coc_sampler_draw(l->sampler, position, &l->drawn[i]);
-    l->requests[i] = (coc_clip_request){&l->drawn[i], view, position,
-                                        view ? (float)l->settings->data.noise : 0.0f,
-                                        choose_first_frame(l->settings, position)};
-    b->pair[i] = (uint32_t)pair;
+    coc_sampler_draw(l->sampler, dealt.position, &l->drawn[i]);
+    l->requests[i] =
+        (coc_clip_request){&l->drawn[i], view, dealt.position,
+                           view ? (float)l->settings->data.noise : 0.0f, dealt.first_frame};
+    b->pair[i] = dealt.pair;
     b->view[i] = (uint8_t)view;
     for (int c = 0; c < channels; c++)
-        b->keep[i * channels + c] = (float)(kept >> c & 1);
+        b->keep[i * channels + c] = (float)(dealt.kept >> c & 1);
     if (view) {
-        b->column_track[i - l->pairs] = l->drawn[i].track_id;
-    } else {
-        b->row_track[i] = l->drawn[i].track_id;
-        b->label[i] = l->dealt != NULL ? l->slot_of[pair] : pair;
+        b->column_track[row] = l->drawn[i].track_id;
+        return;
     }
+    b->row_track[row] = l->drawn[i].track_id;
+    b->label[row] = dealt.other;
+    if (b->row_set != NULL) b->row_set[row] = dealt.set;
+}
+
+/* What batch number `number` is, on the host and where it goes. */
+static void describe(coc_loader *l, int64_t number, coc_batch *to)
+{
+    const int64_t made_of_step = l->parts.count + l->again;
+    const int64_t i = number % made_of_step % l->parts.count;
+    const coc_batch_part part = coc_part_at(&l->parts, i);
+    coc_batch *b = made(l);
+
+    to->step = b->step = number / made_of_step;
+    to->part = b->part = i;
+    to->pairs = b->pairs = part.pairs;
+    coc_deal_step(l->deal, b->step, l->making);
+    for (int64_t clip = 0; clip < 2 * part.pairs; clip++)
+        describe_clip(l, &part, clip);
+    if (b->column_set != NULL) coc_deal_columns(l->deal, b->column_set);
+    to->columns = b->columns = coc_deal_mean_columns(l->deal);
 }
 
 /* ---- from the host to the device */
@@ -172,7 +116,7 @@ static coc_status give_feed(void *context)
 
     feed.pcm = l->host[l->made].feed.pcm;
     COC_TRY(send_block(l, w->to));
-    return coc_clips_give(l->clips, &feed, 2 * l->pairs, w->to->batch.x);
+    return coc_clips_give(l->clips, &feed, 2 * l->parts.most, w->to->batch.x);
 }
 
 /* The first one is not recorded: whatever kernels need is there afterwards. */
@@ -194,7 +138,7 @@ static coc_status launch_feed(coc_loader *l, coc_batch_place *to)
 
 static void say_too_small(coc_loader *l, int64_t stems)
 {
-    const double pairs = (double)l->pairs;
+    const double pairs = (double)l->parts.most;
 
     if (l->said) return;
     l->said = true;
@@ -210,15 +154,15 @@ static coc_status make_features(coc_loader *l, coc_batch_place *to)
     int64_t stems;
     double begin;
 
-    if (l->stems > 0) {
-        COC_TRY(coc_clips_fill(l->clips, l->sampler, l->requests, 2 * l->pairs,
+    if (l->stems > 0 && b->pairs == l->parts.most) { /* what is recorded has one size */
+        COC_TRY(coc_clips_fill(l->clips, l->sampler, l->requests, 2 * b->pairs,
                                &l->host[l->made].feed, &fits, &stems, &b->load_seconds));
         if (!fits) say_too_small(l, stems);
     }
     if (!fits) {
         b->way = COC_MADE_BY_CALLS;
         COC_TRY(send_block(l, to));
-        return coc_clips_compute(l->clips, l->sampler, l->requests, 2 * l->pairs, b->x,
+        return coc_clips_compute(l->clips, l->sampler, l->requests, 2 * b->pairs, b->x,
                                  &b->load_seconds, &b->feature_seconds);
     }
     begin = coc_clock_seconds();
@@ -228,7 +172,7 @@ static coc_status make_features(coc_loader *l, coc_batch_place *to)
 }
 
 /* Gives out the work; to->mark says when it is done. */
-static coc_status make_batch(coc_loader *l, int64_t step, coc_batch_place *to)
+static coc_status make_batch(coc_loader *l, int64_t number, coc_batch_place *to)
 {
     const coc_device *device = coc_clips_device(l->clips);
     coc_stream *stream = coc_clips_stream(l->clips);
@@ -237,12 +181,8 @@ static coc_status make_batch(coc_loader *l, int64_t step, coc_batch_place *to)
     l->made = (l->made + 1) % COC_HOST_PLACES;
     from = &l->host[l->made];
     COC_TRY(device->mark_wait(device, from->mark)); /* the batch before the last */
-    to->batch.step = from->batch.step = step;
     to->batch.load_seconds = to->batch.feature_seconds = 0;
-    if (l->dealt != NULL) deal_positives(l, step);
-    for (int64_t i = 0; i < 2 * l->pairs; i++)
-        describe_clip(l, i);
-    if (from->batch.row_set != NULL) choose_columns(l);
+    describe(l, number, &to->batch);
     COC_TRY(make_features(l, to));
     COC_TRY(device->mark_set(device, from->mark, stream));
     return device->mark_set(device, to->mark, stream);
@@ -266,15 +206,15 @@ static void *work(void *argument)
     pthread_mutex_lock(&l->lock);
     if (status != COC_OK) note_failure(l, status);
     while (!l->quit && status == COC_OK) {
-        const int64_t step = l->next_made;
+        const int64_t number = l->next_made;
 
-        if (step >= l->next_used + l->slots - 1) { /* one slot is in the step's hands */
+        if (number >= l->next_used + l->slots - l->held) { /* the others are in use */
             pthread_cond_wait(&l->changed, &l->lock);
             continue;
         }
         l->making = l->modes_from;
         pthread_mutex_unlock(&l->lock);
-        status = make_batch(l, step, &l->batch[step % l->slots]);
+        status = make_batch(l, number, &l->batch[number % l->slots]);
         pthread_mutex_lock(&l->lock);
         if (status == COC_OK) {
             if (l->making == l->modes_from) l->next_made++; /* else once more */
@@ -311,21 +251,21 @@ static coc_status take_batch(const coc_loader *l, const coc_batch_place *place,
 
 coc_status coc_loader_next(coc_loader *l, const coc_batch **batch)
 {
-    const int64_t step = l->next_used;
+    const int64_t number = l->next_used;
     bool given;
-    coc_batch_place *place = &l->batch[step % l->slots];
+    coc_batch_place *place = &l->batch[number % l->slots];
 
     *batch = NULL;
     if (!l->threaded) {
         l->making = l->modes_from;
-        COC_TRY(make_batch(l, step, place));
+        COC_TRY(make_batch(l, number, place));
         l->next_used++;
         return take_batch(l, place, batch);
     }
     pthread_mutex_lock(&l->lock);
-    while (l->next_made <= step && l->failed == COC_OK)
+    while (l->next_made <= number && l->failed == COC_OK)
         pthread_cond_wait(&l->changed, &l->lock);
-    given = l->next_made > step;
+    given = l->next_made > number;
     if (given) {
         l->next_used++;
         pthread_cond_broadcast(&l->changed);
@@ -340,12 +280,14 @@ static coc_status create_places(coc_loader *l)
 {
     const coc_device *device = coc_clips_device(l->clips);
 
-    COC_TRY(coc_batch_feed_room(l->settings, 2 * l->pairs, &l->stems));
+    COC_TRY(coc_batch_feed_room(l->settings, 2 * l->parts.most, &l->stems));
     if (l->stems > 0) COC_TRY(coc_clips_allow_feeds(l->clips));
+    COC_TRY(coc_alloc(l->slots, sizeof *l->batch, &l->batch));
+    COC_TRY(coc_alloc(l->slots, sizeof *l->graph, &l->graph));
     for (int i = 0; i < COC_HOST_PLACES; i++)
-        COC_TRY(coc_batch_create_host(&l->host[i], device, l->settings, l->pairs, l->stems));
+        COC_TRY(coc_batch_create_host(&l->host[i], device, l->settings, l->parts.most, l->stems));
     for (int i = 0; i < l->slots; i++) {
-        COC_TRY(coc_batch_create(&l->batch[i], device, l->settings, l->pairs, l->stems));
+        COC_TRY(coc_batch_create(&l->batch[i], device, l->settings, l->parts.most, l->stems));
         l->batch[i].batch.slot = i;
     }
     return COC_OK;
@@ -354,17 +296,13 @@ static coc_status create_places(coc_loader *l)
 static coc_status create_parts(coc_loader *l)
 {
     const coc_settings *s = l->settings;
-    const int64_t clips = 2 * l->pairs;
+    const int64_t clips = 2 * l->parts.most;
 
     COC_TRY(coc_clips_create(s->model.backend, s->data.features, coc_crop_frames(&s->data),
                              s->data.threads, &l->clips));
     COC_TRY(coc_alloc(clips, sizeof *l->drawn, &l->drawn));
     COC_TRY(coc_alloc(clips, sizeof *l->requests, &l->requests));
     COC_TRY(create_places(l));
-    if (l->groups > 1) {
-        COC_TRY(coc_alloc(s->train.batch, sizeof *l->dealt, &l->dealt));
-        COC_TRY(coc_alloc(s->train.batch, sizeof *l->slot_of, &l->slot_of));
-    }
     if (s->data.prefetch == 0) return COC_OK;
     if (pthread_create(&l->thread, NULL, work, l) != 0)
         return COC_FAIL(COC_ERR_MEMORY, "the loader's thread cannot be started");
@@ -373,8 +311,7 @@ static coc_status create_parts(coc_loader *l)
 }
 
 coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sampler,
-                             int64_t first, int64_t pairs, int64_t groups, int64_t step,
-                             int64_t modes_from, coc_loader **loader)
+                             const coc_loader_needs *needs, coc_loader **loader)
 {
     coc_status status;
     coc_loader *l;
@@ -383,15 +320,16 @@ coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sa
     l = *loader;
     l->settings = settings;
     l->sampler = sampler;
-    l->first = first;
-    l->pairs = pairs;
-    l->groups = groups;
-    l->modes_from = modes_from;
-    l->slots = settings->data.prefetch + 1;
-    l->next_made = l->next_used = step;
+    l->parts = *needs->parts;
+    l->held = needs->held;
+    l->again = needs->again;
+    l->modes_from = needs->modes_from;
+    l->slots = settings->data.prefetch + needs->held;
+    l->next_made = l->next_used = needs->step * (l->parts.count + l->again);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->changed, NULL);
-    status = create_parts(l);
+    status = coc_deal_create(settings, needs->groups, &l->deal);
+    if (status == COC_OK) status = create_parts(l);
     if (status != COC_OK) coc_loader_destroy(loader);
     return status;
 }
@@ -402,7 +340,7 @@ static void destroy_places(coc_loader *l)
     const coc_device *device = coc_clips_device(l->clips);
 
     (void)device->wait(device, coc_clips_stream(l->clips));
-    for (int i = 0; i < l->slots; i++) {
+    for (int i = 0; i < l->slots && l->graph != NULL; i++) {
         for (int h = 0; h < COC_HOST_PLACES; h++)
             if (l->graph[i][h] != NULL) device->graph_destroy(device, l->graph[i][h]);
         coc_batch_destroy(&l->batch[i], device);
@@ -427,8 +365,9 @@ void coc_loader_destroy(coc_loader **loader)
     coc_clips_destroy(&l->clips);
     free(l->drawn);
     free(l->requests);
-    free(l->dealt);
-    free(l->slot_of);
+    free(l->batch);
+    free(l->graph);
+    coc_deal_destroy(&l->deal);
     pthread_cond_destroy(&l->changed);
     pthread_mutex_destroy(&l->lock);
     free(l);

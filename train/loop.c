@@ -136,7 +136,8 @@ static coc_status validate(loop *l)
     const coc_embedder embedder = {.comm = t->comm,
                                    .backend = t->backend,
                                    .params = t->params,
-                                   .encoder = t->viewer != NULL ? t->viewer : t->encoder,
+                                   .encoder =
+                                       t->viewer != NULL ? t->viewer : t->passes.place[0].encoder,
                                    .capacity = t->viewed,
                                    .clips = t->clips};
     coc_embedded embedded;

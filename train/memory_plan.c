@@ -4,6 +4,7 @@
 
 #include "model/similarity.h"
 #include "train/clips.h"
+#include "train/passes.h"
 
 static void add(coc_memory_plan *plan, const char *name, int64_t bytes)
 {
@@ -19,31 +20,35 @@ static coc_status add_encoders(const coc_memory_needs *needs, coc_memory_plan *p
                                                         "gradients",        "coefficients"};
     int64_t part[COC_ENCODER_PARTS], bytes = 0;
 
-    COC_TRY(coc_encoder_measure(needs->seen, 2 * needs->parts->rows, true, needs->stored_bytes,
+    COC_TRY(coc_encoder_measure(needs->seen, 2 * needs->parts->most, true, needs->stored_bytes,
                                 part, &bytes));
     for (int i = 0; i < COC_ENCODER_PARTS; i++)
-        add(plan, name[i], part[i]);
+        add(plan, name[i], needs->places * part[i]);
     if (needs->viewed == 0) return COC_OK;
     COC_TRY(
         coc_encoder_measure(needs->whole, needs->viewed, false, needs->stored_bytes, part, &bytes));
-    add(plan, "validation", bytes);
+    add(plan, "encoder of validation", bytes);
     return COC_OK;
 }
 
 coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *plan)
 {
     const coc_settings *s = needs->settings;
-    const int64_t clips = 2 * needs->parts->rows, float_bytes = (int64_t)sizeof(float);
-    const int64_t batch = clips * coc_clip_floats(s->data.features, needs->seen->frames);
+    const int64_t float_bytes = (int64_t)sizeof(float);
+    const bool host = needs->side == COC_HOST;
+    int64_t device, pinned;
 
     *plan = (coc_memory_plan){.parts = 0};
     COC_TRY(add_encoders(needs, plan));
     add(plan, "weights and optimizer", 4 * needs->weights * float_bytes);
-    add(plan, "batches", (s->data.prefetch + 1) * batch * float_bytes);
+    COC_TRY(coc_loader_bytes(s, needs->parts, needs->places, &device, &pinned));
+    add(plan, "batches and features", device + (host ? pinned : 0));
+    COC_TRY(
+        coc_clips_bytes(s->model.backend, s->data.features, COC_FRAMES, false, &device, &pinned));
+    add(plan, "features of validation", device + (host ? pinned : 0));
     if (s->model.conv == COC_CONV_CUDNN) add(plan, "cuDNN's scratch", COC_CUDNN_MOST_SCRATCH);
-    add(plan, "similarity",
-        coc_similarity_bytes(needs->parts, needs->whole->embedding) +
-            2 * clips * needs->whole->embedding * float_bytes);
+    add(plan, "similarity", coc_similarity_bytes(needs->parts, needs->whole->embedding));
+    add(plan, "embeddings and masks", coc_passes_bytes(needs->parts, needs->seen, needs->places));
     return COC_OK;
 }
 
@@ -63,4 +68,26 @@ coc_status coc_memory_plan_check(const coc_memory_plan *plan, const coc_device *
                     "lower train.batch or model.width, or use more ranks or GPUs",
                     1e-9 * (double)plan->bytes, device->name, parts, 1e-9 * (double)left, sharers,
                     sharers > 1 ? "s" : "");
+}
+
+/* Share of the memory that is planned away at most: operations want working memory of their own. */
+static const double usable = 0.85;
+
+coc_status coc_memory_places(const coc_memory_needs *needs, const coc_device *device, int sharers,
+                             int *places)
+{
+    coc_memory_needs more = *needs;
+    coc_memory_plan one, two;
+    int64_t left, all, room;
+
+    *places = needs->places;
+    COC_TRY(device->memory(device, &left, &all));
+    if (left == 0 || needs->parts->count == needs->places) return COC_OK;
+    more.places++;
+    COC_TRY(coc_memory_plan_make(needs, &one));
+    COC_TRY(coc_memory_plan_make(&more, &two));
+    room = (int64_t)(usable * (double)(left / sharers)) - one.bytes;
+    if (room > 0) *places += (int)(room / (two.bytes - one.bytes));
+    if (*places > needs->parts->count) *places = (int)needs->parts->count;
+    return COC_OK;
 }

@@ -6,7 +6,7 @@
 #include "configs/settings.h"
 #include "model/encoder.h"
 
-enum { COC_MEMORY_PARTS = 12 };
+enum { COC_MEMORY_PARTS = 16 };
 
 typedef struct {
     const char *name;
@@ -25,8 +25,10 @@ typedef struct {
     const coc_network *whole, *seen; /* of whole windows; of what training sees of them */
     int64_t weights;                 /* of the model */
     const coc_parts *parts;          /* of the batch */
+    int places;                      /* parts whose activations are kept (train/passes.h) */
     int64_t viewed;                  /* clips of the encoder for whole windows; 0: none */
     size_t stored_bytes;
+    coc_side side; /* of the backend's device: page-locked memory counts on the host */
 } coc_memory_needs;
 
 /* All but the working memory of own operations, which is found out in the first step. Errors:
@@ -37,5 +39,11 @@ coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *
  * Errors: COC_ERR_MEMORY, one line with the parts and what to change. */
 coc_status coc_memory_plan_check(const coc_memory_plan *plan, const coc_device *device,
                                  int sharers);
+
+/* *places: of how many parts the activations fit, with room left for the working memory of
+ * operations; at least needs->places, which has been checked. Errors: COC_ERR_MEMORY (of the host),
+ * COC_ERR_DEVICE. */
+coc_status coc_memory_places(const coc_memory_needs *needs, const coc_device *device, int sharers,
+                             int *places);
 
 #endif

@@ -52,56 +52,26 @@ static coc_status wait_buckets(bucket_list *list)
     return status;
 }
 
-/* Dropout and stochastic-depth factors of this step, from counters: a clip's masks depend on its
- * pair, its view and the step, not on the rank that embeds it. */
-static void draw_masks(coc_trainer *t, const coc_batch *batch, coc_encoder_input *input)
-{
-    const coc_model_settings *m = &t->settings.model;
-    const int64_t n = 2 * batch->pairs;
-    coc_rng_key key = {.seed = (uint64_t)t->settings.train.seed};
-
-    if (m->dropout > 0) {
-        key.draw = COC_DRAW_DROPOUT;
-        t->backend->ops->draw_keep(t->backend, &key, t->now, batch->pair, batch->view, n,
-                                   t->network.head.out_c, m->dropout, t->dropout);
-        input->dropout = t->dropout;
-    }
-    if (m->stochastic_depth <= 0) return;
-    key.draw = COC_DRAW_DEPTH;
-    for (int block = 0; block < t->network.blocks; block++) {
-        key.layer = (uint16_t)block;
-        t->backend->ops->draw_keep(t->backend, &key, t->now, batch->pair, batch->view, n, 1,
-                                   m->stochastic_depth * block / t->network.blocks,
-                                   t->depth + block * n);
-    }
-    input->depth = t->depth;
-}
-
 /* The clocks in r are the host's: on an accelerator they say how long giving out the work took. */
 static coc_status compute_gradient(coc_trainer *t, const coc_batch *batch, coc_step_result *r)
 {
-    const int64_t n = batch->pairs, d = t->network.embedding;
+    coc_passes *p = &t->passes;
+    const int64_t half = t->parts.rows * t->network.embedding;
     const double begin = coc_clock_seconds();
     bucket_list buckets = {.trainer = t, .unsent = t->params->weights};
-    coc_encoder_input input = {.n = 2 * n, .x = batch->x, .keep = batch->keep};
-    const coc_similarity_batch rows = {batch->label, batch->row_track, batch->column_track,
-                                       batch->row_set, batch->column_set};
     double embedded, compared;
     coc_status status, sent;
 
-    draw_masks(t, batch, &input);
     COC_TRY(t->backend->device->zero(t->backend->device, t->params->grad,
                                      (size_t)t->params->weights * sizeof(real), NULL));
     COC_TRY(coc_running_begin(t->params));
-    COC_TRY(coc_encoder_forward(t->encoder, t->params, t->groups, &input, t->h));
+    COC_TRY(coc_passes_embed(p, batch, true, t->similarity));
     embedded = coc_clock_seconds();
-    COC_TRY(coc_similarity_columns(t->similarity, t->params, &rows, t->h + n * d, 0));
-    COC_TRY(coc_similarity_loss(t->similarity, t->params, t->h, t->h + n * d, &rows, t->dh,
-                                t->dh + n * d, &r->communication));
+    COC_TRY(coc_similarity_loss(t->similarity, t->params, p->h, p->h + half, &p->rows, p->dh,
+                                p->dh + half, &r->communication));
     compared = coc_clock_seconds();
     r->contrast = compared - embedded - r->communication;
-    status = coc_encoder_backward(t->encoder, t->params, t->groups, &input, t->dh, send_bucket,
-                                  &buckets);
+    status = coc_passes_back(p, send_bucket, &buckets);
     r->encoder = embedded - begin + coc_clock_seconds() - compared;
     if (status == COC_OK) status = send_bucket(&buckets, 0);
     compared = coc_clock_seconds();
@@ -132,7 +102,7 @@ static coc_status update_weights(coc_trainer *t)
     const coc_params *p = t->params;
     const int64_t w = p->at.similarity; /* the last weights of the buffers */
 
-    COC_TRY(coc_running_update(t->backend, t->params, t->groups->total, t->comm,
+    COC_TRY(coc_running_update(t->backend, t->params, t->passes.group_count, t->comm,
                                t->settings.model.bn_momentum));
     t->backend->ops->clip_gradient(t->backend, p->weights, p->grad, t->settings.train.clip, t->now);
     adam(t, 1, 0, w);
@@ -173,6 +143,20 @@ static coc_status wait_step(coc_trainer *t)
     return t->backend->ops->finish(t->backend);
 }
 
+/* A loss over other columns than were meant looks well and means something else. Batches of a
+ * measurement say no number. */
+static coc_status check_columns(const coc_trainer *t, const coc_batch *batch, const coc_loss *loss)
+{
+    const double masked = t->settings.loss.mask_same_track ? loss->same_track : 0;
+    const double seen = loss->columns + masked;
+
+    if (batch->columns == 0 || fabs(seen - batch->columns) <= 1e-9 * batch->columns) return COC_OK;
+    return COC_FAIL(COC_ERR_RANKS,
+                    "step %lld: rows saw %.6f columns in the mean, %.6f were meant: ranks do not "
+                    "share one batch; do all run the same program on the same store?",
+                    (long long)t->step, seen, batch->columns);
+}
+
 coc_status coc_train_gradient(coc_trainer *t, const coc_batch *batch, coc_step_result *r)
 {
     double begin;
@@ -183,7 +167,7 @@ coc_status coc_train_gradient(coc_trainer *t, const coc_batch *batch, coc_step_r
     COC_TRY(wait_step(t));
     r->encoder += coc_clock_seconds() - begin;
     r->loss = coc_similarity_result(t->similarity);
-    return COC_OK;
+    return check_columns(t, batch, &r->loss);
 }
 
 coc_status coc_train_update(coc_trainer *t, coc_step_result *r)
@@ -221,14 +205,16 @@ static coc_status replay_step(coc_trainer *t, const coc_batch *batch, coc_step_r
     COC_TRY(wait_step(t));
     r->encoder = coc_clock_seconds() - begin; /* parts cannot be told apart */
     r->loss = coc_similarity_result(t->similarity);
+    COC_TRY(check_columns(t, batch, &r->loss));
     return end_step(t, r);
 }
 
 /* The first step finds out how much working memory there must be. */
 static bool can_replay(const coc_trainer *t)
 {
-    return t->settings.model.graphs && t->replay.warm && t->backend->device->records &&
-           t->comm->ops->on_stream && !coc_similarity_checks(t->similarity);
+    return t->settings.model.graphs && t->parts.count == 1 && t->replay.warm &&
+           t->backend->device->records && t->comm->ops->on_stream &&
+           !coc_similarity_checks(t->similarity);
 }
 
 coc_status coc_train_on(coc_trainer *t, const coc_batch *batch, coc_step_result *r)
@@ -259,34 +245,35 @@ coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)
     const int64_t batch = 2 * t->settings.train.batch;
     const int64_t rounds = (clips + batch - 1) / batch;
     const bool modes = t->step > coc_modes_from(&t->settings.data, t->steps);
+    /* the same clips every time: positions from 0, with the modes of the last step */
+    const coc_loader_needs needs = {.parts = &t->parts,
+                                    .held = 1,
+                                    .groups = t->passes.group_count,
+                                    .modes_from = modes ? 0 : INT64_MAX};
     coc_settings settings = t->settings;
     coc_loader *loader = NULL;
     coc_status status = COC_OK;
 
     settings.data.prefetch = 0;
     settings.model.graphs = false; /* few batches: not worth page-locked memory of its own */
-    /* the same clips every time: positions from 0, with the modes of the last step */
-    COC_TRY(coc_loader_create(&settings, t->sampler, coc_part_at(&t->parts, 0).first, t->parts.rows,
-                              t->groups->total, 0, modes ? 0 : INT64_MAX, &loader));
+    COC_TRY(coc_loader_create(&settings, t->sampler, &needs, &loader));
+    t->passes.loader = loader;
     for (int64_t i = 0; i < rounds && status == COC_OK; i++) {
         const coc_batch *b;
 
         COC_TRY_GOTO(status, coc_loader_next(loader, &b), done);
         COC_TRY_GOTO(status, coc_running_begin(t->params), done);
-        COC_TRY_GOTO(status,
-                     coc_encoder_forward(
-                         t->encoder, t->params, t->groups,
-                         &(coc_encoder_input){.n = 2 * b->pairs, .x = b->x, .keep = b->keep}, t->h),
-                     done);
+        COC_TRY_GOTO(status, coc_passes_embed(&t->passes, b, false, NULL), done);
         /* momentum 1, 1/2, 1/3, ... makes the running value the mean over the rounds */
         COC_TRY_GOTO(status,
-                     coc_running_update(t->backend, t->params, t->groups->total, t->comm,
+                     coc_running_update(t->backend, t->params, t->passes.group_count, t->comm,
                                         1.0 / (double)(i + 1)),
                      done);
         COC_TRY_GOTO(status, wait_step(t), done); /* b is used again */
     }
 
 done:
+    t->passes.loader = t->loader;
     coc_loader_destroy(&loader);
     return status;
 }

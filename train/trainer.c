@@ -43,32 +43,57 @@ static coc_status compare_data(const coc_trainer *t)
     return coc_same_content(t->comm, d->valid, coc_store_hash(t->valid_store));
 }
 
-/* Refuse at once what would fail in the middle of a step, or make the machine swap. */
-static coc_status check_memory(const coc_trainer *t, int64_t viewed)
+/* Refuse at once what would fail in the middle of a step, or make the machine swap; and find out of
+ * how many parts the activations can be kept. */
+static coc_status plan_memory(const coc_trainer *t, int64_t viewed, int *places)
 {
     const coc_device *device = t->backend->device;
-    const coc_memory_needs needs = {.settings = &t->settings,
-                                    .whole = &t->network,
-                                    .seen = &t->seen,
-                                    .weights = coc_params_weights(&t->network),
-                                    .parts = &t->parts,
-                                    .viewed = viewed,
-                                    .stored_bytes = t->backend->stored_bytes};
+    const int64_t wanted = t->settings.train.keep_activations, count = t->parts.count;
+    coc_memory_needs needs = {.settings = &t->settings,
+                              .whole = &t->network,
+                              .seen = &t->seen,
+                              .weights = coc_params_weights(&t->network),
+                              .parts = &t->parts,
+                              .places = (int)(wanted > 0 && wanted < count ? wanted : 1),
+                              .viewed = viewed,
+                              .stored_bytes = t->backend->stored_bytes,
+                              .side = device->side};
     coc_memory_plan plan;
 
+    if (wanted >= count) needs.places = (int)count;
     COC_TRY(coc_memory_plan_make(&needs, &plan));
-    return coc_memory_plan_check(&plan, device, t->sharers);
+    COC_TRY(coc_memory_plan_check(&plan, device, t->sharers));
+    *places = needs.places;
+    return wanted > 0 ? COC_OK : coc_memory_places(&needs, device, t->sharers, places);
 }
 
-static coc_status create_model(coc_trainer *t)
+/* The same number on all ranks: parts are embedded again in one order. */
+static coc_status agree_on_places(coc_trainer *t, int *places)
+{
+    coc_comm *host = coc_comm_over_host(t->comm);
+    const int64_t own = *places;
+    int64_t *all = NULL, *counts = NULL;
+    coc_status status;
+
+    COC_TRY_GOTO(status, coc_alloc(host->size, sizeof *all, &all), done);
+    COC_TRY_GOTO(status, coc_alloc(host->size, sizeof *counts, &counts), done);
+    for (int r = 0; r < host->size; r++)
+        counts[r] = 1;
+    COC_TRY_GOTO(status, coc_all_gather(host, "kept activations", &own, all, counts, COC_INT64),
+                 done);
+    for (int r = 0; r < host->size; r++)
+        if (all[r] < *places) *places = (int)all[r];
+
+done:
+    free(all);
+    free(counts);
+    return status;
+}
+
+static coc_status build_networks(coc_trainer *t)
 {
     const coc_settings *s = &t->settings;
-    const int frames = coc_crop_frames(&s->data);
-    const int64_t n = 2 * t->parts.rows;
-    const bool views = frames != COC_FRAMES && t->valid_sampler != NULL;
     const coc_profile *profile;
-    const coc_device *device;
-    void *host_now;
 
     COC_TRY(coc_profile_find(s->model.profile, coc_feature_channels(s->data.features), &profile));
     if (profile->features != s->data.features)
@@ -77,42 +102,57 @@ static coc_status create_model(coc_trainer *t)
                         profile->name, coc_feature_name(s->data.features));
     COC_TRY(coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS, COC_FRAMES,
                               &t->network));
+    return coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS,
+                             coc_crop_frames(&s->data), &t->seen);
+}
+
+static coc_status plan_model(coc_trainer *t, bool views, int *places)
+{
     COC_TRY(
-        coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS, frames, &t->seen));
-    device = t->backend->device;
-    t->viewed = n;
+        coc_parts_make(t->comm, t->settings.train.batch, t->settings.train.micro_batch, &t->parts));
+    COC_TRY(build_networks(t));
+    t->viewed = 2 * t->parts.most;
     if (views && t->viewed > MOST_VIEWED) t->viewed = MOST_VIEWED;
-    COC_TRY(check_memory(t, views ? t->viewed : 0));
+    return plan_memory(t, views ? t->viewed : 0, places);
+}
+
+static coc_status create_model(coc_trainer *t, bool views, int places)
+{
+    const coc_settings *s = &t->settings;
+    const coc_device *device = t->backend->device;
+    void *host_now;
+
     COC_TRY(coc_params_create(&t->network, device, true, &t->params));
     COC_TRY(coc_params_init(t->params, &s->model, (uint64_t)s->train.seed));
-    COC_TRY(coc_encoder_create(t->backend, &t->seen, n, true, &t->encoder));
-    if (views) COC_TRY(coc_encoder_create(t->backend, &t->network, t->viewed, false, &t->viewer));
-    COC_TRY(coc_device_alloc(device, n * t->network.embedding, sizeof *t->h, &t->h));
-    COC_TRY(coc_device_alloc(device, n * t->network.embedding, sizeof *t->dh, &t->dh));
-    COC_TRY(coc_device_alloc(device, n * t->network.head.out_c, sizeof *t->dropout, &t->dropout));
-    COC_TRY(coc_device_alloc(device, n * t->network.blocks, sizeof *t->depth, &t->depth));
     COC_TRY(coc_device_alloc(device, 1, sizeof *t->now, &t->now));
     COC_TRY(device->alloc_host(device, sizeof *t->host_now, &host_now));
     t->host_now = host_now;
-    return COC_OK;
+    t->passes = (coc_passes){.settings = s,
+                             .network = &t->seen,
+                             .parts = &t->parts,
+                             .comm = t->comm,
+                             .backend = t->backend,
+                             .params = t->params,
+                             .now = t->now};
+    COC_TRY(coc_passes_create(&t->passes, places));
+    if (!views) return COC_OK;
+    return coc_encoder_create(t->backend, &t->network, t->viewed, false, &t->viewer);
 }
 
 coc_status coc_trainer_create_model(coc_trainer *t)
 {
-    const int64_t batch = t->settings.train.batch;
-    int64_t group = t->settings.model.bn_group;
-    coc_status status;
+    const bool views = coc_crop_frames(&t->settings.data) != COC_FRAMES && t->valid_sampler != NULL;
+    int places = 1;
 
     COC_TRY(coc_comm_for_device(t->world, t->backend->device, &t->settings.comm, &t->comm));
-    status = coc_parts_make(t->comm, batch, 0, &t->parts);
-    if (group == 0 || group > batch) group = batch;
-    if (status == COC_OK) status = create_model(t);
-    COC_TRY(coc_comm_agree(t->comm, "making the model", status));
+    COC_TRY(coc_comm_agree(t->comm, "planning the model", plan_model(t, views, &places)));
+    COC_TRY(agree_on_places(t, &places));
+    COC_TRY(coc_comm_agree(t->comm, "making the model", create_model(t, views, places)));
     COC_TRY(coc_comm_agree(t->comm, "memory of the gradient",
                            coc_params_share_grad(t->params, t->comm)));
-    COC_TRY(coc_groups_create(t->comm, batch, group, &t->groups));
+    COC_TRY(coc_passes_group(&t->passes));
     return coc_similarity_create(t->backend, t->comm, &t->parts, t->network.embedding,
-                                 &t->similarity);
+                                 &t->settings.loss, &t->similarity);
 }
 
 /* What a rank can do, or fail to do, by itself. */
@@ -153,9 +193,16 @@ fail:
 
 coc_status coc_trainer_start_loader(coc_trainer *t)
 {
-    return coc_loader_create(&t->settings, t->sampler, coc_part_at(&t->parts, 0).first,
-                             t->parts.rows, t->groups->total, t->step,
-                             coc_modes_from(&t->settings.data, t->steps), &t->loader);
+    const coc_loader_needs needs = {.parts = &t->parts,
+                                    .held = t->passes.places,
+                                    .again = t->parts.count - t->passes.places,
+                                    .groups = t->passes.group_count,
+                                    .step = t->step,
+                                    .modes_from = coc_modes_from(&t->settings.data, t->steps)};
+
+    COC_TRY(coc_loader_create(&t->settings, t->sampler, &needs, &t->loader));
+    t->passes.loader = t->loader;
+    return COC_OK;
 }
 
 void coc_trainer_destroy(coc_trainer **trainer)
@@ -167,21 +214,16 @@ void coc_trainer_destroy(coc_trainer **trainer)
     /* recordings hold work of communicators, and these the device's streams */
     if (t->backend != NULL) coc_replay_free(&t->replay, t->backend->device);
     coc_similarity_destroy(&t->similarity);
-    coc_groups_destroy(&t->groups);
+    coc_passes_destroy(&t->passes); /* groups have communicators under comm */
     coc_params_destroy(&t->params); /* the gradient is memory of the communicator */
     if (t->comm != t->world) coc_comm_destroy(&t->comm);
     if (t->backend != NULL) {
         const coc_device *device = t->backend->device;
 
-        device->release(device, t->h);
-        device->release(device, t->dh);
-        device->release(device, t->dropout);
-        device->release(device, t->depth);
         device->release(device, t->now);
         device->release_host(device, t->host_now);
     }
     coc_clips_destroy(&t->clips);
-    coc_encoder_destroy(&t->encoder);
     coc_encoder_destroy(&t->viewer);
     coc_backend_destroy(&t->backend);
     coc_sampler_destroy(&t->valid_sampler);

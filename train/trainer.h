@@ -10,6 +10,7 @@
 #include "model/similarity.h"
 #include "train/clips.h"
 #include "train/loader.h"
+#include "train/passes.h"
 #include "train/replay.h"
 
 typedef struct {
@@ -27,16 +28,13 @@ typedef struct {
     coc_backend *backend;
     int sharers; /* ranks that use its device */
     coc_params *params;
-    coc_encoder *encoder; /* trains on `seen` */
-    coc_encoder *viewer;  /* embeds whole windows for validation; NULL: the encoder does */
-    int64_t viewed;       /* windows that are embedded at a time */
-    coc_groups *groups;
+    coc_passes passes;   /* encoders that train on `seen`, groups, embeddings */
+    coc_encoder *viewer; /* embeds whole windows for validation; NULL: the first of passes does */
+    int64_t viewed;      /* windows that are embedded at a time */
     coc_similarity *similarity;
     coc_loader *loader;
     coc_clips *clips; /* for validation and re-estimation, besides the loader's own */
 
-    real *h, *dh;            /* [2n][d] embeddings of anchors then positives, and their gradient */
-    real *dropout, *depth;   /* masks: [2n][head], [blocks][2n] */
     coc_now *now, *host_now; /* numbers of the step: backend memory, host memory */
     coc_replay_memory replay;
 
@@ -56,7 +54,7 @@ coc_status coc_trainer_create(const coc_settings *settings, coc_comm *comm, cons
                               coc_trainer **trainer);
 
 /* The part of it that needs no data, for a measurement: takes trainer->settings, ->world,
- * ->backend and ->sharers; fills in parts, network, weights, encoder, groups and memory.
+ * ->backend and ->sharers; fills in all else but data and loader.
  * Collective. Errors: all kinds. */
 coc_status coc_trainer_create_model(coc_trainer *trainer);
 void coc_trainer_destroy(coc_trainer **trainer);
@@ -70,8 +68,8 @@ coc_status coc_trainer_start_loader(coc_trainer *trainer);
  * when training has diverged (all ranks). */
 coc_status coc_train_step(coc_trainer *trainer, coc_step_result *result);
 
-/* The same on a given batch, which stays as it is until the next call; batches of one slot lie at
- * one place. */
+/* The same on a given batch, or its first part: the others come from the loader. It stays as it is
+ * until the next call; batches of one slot lie at one place. */
 coc_status coc_train_on(coc_trainer *trainer, const coc_batch *batch, coc_step_result *result);
 
 /* Its two parts. Up to the gradient: params->grad holds the sum over ranks, nothing is updated.

@@ -67,7 +67,7 @@ __device__ __forceinline__ bool count(const coc_contrast &c, int64_t row, int64_
     const bool counts = (own_set && !(own_track && c.mask_track)) || j == label;
 
     own->counted += counts;
-    own->same += counts && own_track && j != label;
+    own->same += own_set && own_track && j != label;
     return counts;
 }
 

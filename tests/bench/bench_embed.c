@@ -61,7 +61,7 @@ static coc_status create(bench *k, const char *backend, double width, double dep
     COC_TRY(coc_backend_open(&settings, &k->b));
     device = k->b->device;
     COC_TRY(coc_features_create(settings.backend, 0, &k->features));
-    COC_TRY(coc_params_create(&k->network, device, &k->params));
+    COC_TRY(coc_params_create(&k->network, device, false, &k->params));
     COC_TRY(coc_params_init(k->params, &settings, 1));
     COC_TRY(coc_encoder_create(k->b, &k->network, k->clips, false, &k->encoder));
     COC_TRY(coc_device_alloc(device, k->clips * COC_CLIP_SAMPLES, sizeof(float), &k->wave));

@@ -1,0 +1,68 @@
+/* train/passes.h - a batch through the encoder in parts, there and back.
+ *
+ * With several parts (train.micro_batch) the first pass embeds one after another; the loss sees all
+ * rows; the second pass brings the gradient back part by part. An encoder keeps what backward needs
+ * of one part: there are `places` encoders, so the last `places` parts need not be embedded again.
+ * The others are, with the same inputs, masks and batch-norm groups, and so to the same bits.
+ *
+ *     parts 0 1 2 3, two places     embed 0 1 2 3 | loss | back 2 3, embed and back 0, 1
+ */
+#ifndef COC_TRAIN_PASSES_H
+#define COC_TRAIN_PASSES_H
+
+#include "comm/parts.h"
+#include "model/encoder.h"
+#include "model/similarity.h"
+#include "train/loader.h"
+
+/* A part between forward and backward; arrays on the backend's device. */
+typedef struct {
+    coc_encoder *encoder;
+    coc_encoder_input input;
+    real *dropout, *depth; /* masks: [2n][head], [blocks][2n] */
+    real *h, *dh;          /* [2n][d] anchors, then positives; with one part the batch's own */
+} coc_place;
+
+typedef struct {
+    const coc_settings *settings; /* borrowed, as all that follows */
+    const coc_network *network;
+    const coc_parts *parts;
+    coc_comm *comm;
+    coc_backend *backend;
+    coc_params *params;
+    coc_loader *loader; /* where parts after the first come from */
+    coc_now *now;       /* of the backend */
+
+    int places;
+    coc_place *place;
+    coc_groups *groups, *last_groups; /* of a part of full size; of the last where it is smaller */
+    int64_t group_count;              /* of the batch, on all ranks */
+    real *h, *dh;                     /* [2][rows][d] anchors, then positives, of all parts */
+    coc_similarity_batch rows;        /* what the loss reads of the batch at hand */
+    int64_t *label;                   /* [rows] what rows points to when there are several parts */
+    uint64_t *row_track, *column_track;
+    int32_t *row_set;
+} coc_passes;
+
+/* Fills in what lies below the blank line. places: 1 .. parts->count, the same on all ranks. Not
+ * collective. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE. */
+coc_status coc_passes_create(coc_passes *passes, int places);
+/* The batch-norm groups; after coc_passes_create. Collective. Errors: those of coc_groups_create.
+ */
+coc_status coc_passes_group(coc_passes *passes);
+void coc_passes_destroy(coc_passes *passes);
+
+/* Bytes that the places and embeddings take from the device beside the encoders. */
+int64_t coc_passes_bytes(const coc_parts *parts, const coc_network *network, int places);
+
+/* Embeds the batch whose first part is given: h, rows, and the columns of the similarity on their
+ * way. masks: dropout and stochastic depth are drawn. similarity NULL: no columns. Statistics are
+ * added to params->stat. Collective. Errors: those of the loader, COC_ERR_RANKS, COC_ERR_DEVICE. */
+coc_status coc_passes_embed(coc_passes *passes, const coc_batch *first, bool masks,
+                            coc_similarity *similarity);
+
+/* From dh to params->grad. `ready` as of coc_encoder_backward, in the last part only. Collective.
+ * Errors: the same, those of ready. */
+coc_status coc_passes_back(coc_passes *passes, coc_gradient_ready ready, void *context);
+
+#endif
