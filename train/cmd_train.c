@@ -39,15 +39,6 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
     return coc_cli_parse(&cli, argc, argv, done);
 }
 
-static coc_status read_settings(const arguments *a, coc_settings *settings)
-{
-    coc_settings_default(settings);
-    COC_TRY(coc_settings_read_file(settings, a->config));
-    for (int i = 0; i < a->set.count; i++)
-        COC_TRY(coc_settings_set(settings, a->set.word[i]));
-    return coc_settings_check(settings);
-}
-
 static coc_status train(const coc_settings *settings, coc_comm *comm, const char *run)
 {
     coc_trainer *trainer;
@@ -70,7 +61,8 @@ coc_status coc_cmd_train(int argc, char **argv)
 
     if (done) return status;
     coc_settings_default(&settings);
-    if (status == COC_OK) status = read_settings(&a, &settings);
+    if (status == COC_OK)
+        status = coc_settings_of_run(&settings, a.config, a.set.word, a.set.count);
     coc_words_free(&a.set);
     coc_log_set_quiet(a.quiet);
     COC_TRY(coc_comm_start(&settings.comm, &comm));

@@ -10,6 +10,7 @@ static const coc_command commands[] = {
     {"render", "songs (MIDI, WADs, tracker modules) -> a data set of stems", false, coc_cmd_render},
     {"preprocess", "a data set of stems on disk -> a store", true, coc_cmd_preprocess},
     {"train", "a store -> checkpoints and a log", true, coc_cmd_train},
+    {"plan", "what a training run will take of memory, work and traffic", false, coc_cmd_plan},
     {"eval", "accuracy at K of a checkpoint on held-out pairs", true, coc_cmd_eval},
     {"score", "how well pairs of sound files go together", false, coc_cmd_score},
     {"import", "published weights (safetensors) -> checkpoint", false, coc_cmd_import},

@@ -73,21 +73,29 @@ coc_status coc_memory_plan_check(const coc_memory_plan *plan, const coc_device *
 /* Share of the memory that is planned away at most: operations want working memory of their own. */
 static const double usable = 0.85;
 
-coc_status coc_memory_places(const coc_memory_needs *needs, const coc_device *device, int sharers,
-                             int *places)
+coc_status coc_memory_places_in(const coc_memory_needs *needs, int64_t memory, int *places)
 {
     coc_memory_needs more = *needs;
     coc_memory_plan one, two;
-    int64_t left, all, room;
+    int64_t room;
 
     *places = needs->places;
-    COC_TRY(device->memory(device, &left, &all));
-    if (left == 0 || needs->parts->count == needs->places) return COC_OK;
+    if (needs->parts->count == needs->places) return COC_OK;
     more.places++;
     COC_TRY(coc_memory_plan_make(needs, &one));
     COC_TRY(coc_memory_plan_make(&more, &two));
-    room = (int64_t)(usable * (double)(left / sharers)) - one.bytes;
+    room = (int64_t)(usable * (double)memory) - one.bytes;
     if (room > 0) *places += (int)(room / (two.bytes - one.bytes));
     if (*places > needs->parts->count) *places = (int)needs->parts->count;
     return COC_OK;
+}
+
+coc_status coc_memory_places(const coc_memory_needs *needs, const coc_device *device, int sharers,
+                             int *places)
+{
+    int64_t left, all;
+
+    *places = needs->places;
+    COC_TRY(device->memory(device, &left, &all));
+    return left > 0 ? coc_memory_places_in(needs, left / sharers, places) : COC_OK;
 }

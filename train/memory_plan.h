@@ -45,5 +45,7 @@ coc_status coc_memory_plan_check(const coc_memory_plan *plan, const coc_device *
  * COC_ERR_DEVICE. */
 coc_status coc_memory_places(const coc_memory_needs *needs, const coc_device *device, int sharers,
                              int *places);
+/* The same for so many bytes. */
+coc_status coc_memory_places_in(const coc_memory_needs *needs, int64_t memory, int *places);
 
 #endif

@@ -90,9 +90,8 @@ done:
     return status;
 }
 
-static coc_status build_networks(coc_trainer *t)
+coc_status coc_trainer_networks(const coc_settings *s, coc_network *whole, coc_network *seen)
 {
-    const coc_settings *s = &t->settings;
     const coc_profile *profile;
 
     COC_TRY(coc_profile_find(s->model.profile, coc_feature_channels(s->data.features), &profile));
@@ -100,19 +99,25 @@ static coc_status build_networks(coc_trainer *t)
         return COC_FAIL(COC_ERR_SETTING,
                         "model.profile: %s does not fit data.features: %s; leave it empty",
                         profile->name, coc_feature_name(s->data.features));
-    COC_TRY(coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS, COC_FRAMES,
-                              &t->network));
+    COC_TRY(
+        coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS, COC_FRAMES, whole));
     return coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS,
-                             coc_crop_frames(&s->data), &t->seen);
+                             coc_crop_frames(&s->data), seen);
+}
+
+int64_t coc_trainer_viewed(const coc_parts *parts, bool crops)
+{
+    const int64_t clips = 2 * parts->most;
+
+    return crops && clips > MOST_VIEWED ? MOST_VIEWED : clips;
 }
 
 static coc_status plan_model(coc_trainer *t, bool views, int *places)
 {
     COC_TRY(
         coc_parts_make(t->comm, t->settings.train.batch, t->settings.train.micro_batch, &t->parts));
-    COC_TRY(build_networks(t));
-    t->viewed = 2 * t->parts.most;
-    if (views && t->viewed > MOST_VIEWED) t->viewed = MOST_VIEWED;
+    COC_TRY(coc_trainer_networks(&t->settings, &t->network, &t->seen));
+    t->viewed = coc_trainer_viewed(&t->parts, views);
     return plan_memory(t, views ? t->viewed : 0, places);
 }
 

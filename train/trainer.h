@@ -57,6 +57,13 @@ coc_status coc_trainer_create(const coc_settings *settings, coc_comm *comm, cons
  * ->backend and ->sharers; fills in all else but data and loader.
  * Collective. Errors: all kinds. */
 coc_status coc_trainer_create_model(coc_trainer *trainer);
+/* What it builds of the settings: the network of whole windows and of what training sees of them;
+ * and the windows that a validation embeds at a time, where training sees all of a window or crops.
+ * Errors: COC_ERR_SETTING. */
+coc_status coc_trainer_networks(const coc_settings *settings, coc_network *whole,
+                                coc_network *seen);
+int64_t coc_trainer_viewed(const coc_parts *parts, bool crops);
+
 void coc_trainer_destroy(coc_trainer **trainer);
 
 /* Start the loader at trainer->step. Once, before the first step. */

@@ -1,0 +1,196 @@
+/* train/cmd_plan.c - `cocola plan`: what a run will take of a rank, before it is started. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/cli.h"
+#include "train/commands.h"
+#include "train/open_backend.h"
+#include "train/step_plan.h"
+
+typedef struct {
+    const char *config;
+    coc_words set;
+    int64_t ranks, ranks_on_device;
+    double gpu_memory, link; /* GB, GB/s; 0: not given */
+    bool json;
+} arguments;
+
+static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *done)
+{
+    const coc_option options[] = {
+        {"--config", "FILE", COC_OPTION_TEXT, &a->config, true, 0, 0,
+         "settings (YAML), as configs/*.yaml"},
+        {"--set", "KEY=VALUE", COC_OPTION_LIST, &a->set, false, 0, 0,
+         "a setting that wins over the file; may be repeated"},
+        {"--ranks", "N", COC_OPTION_INT, &a->ranks, false, 1, 65536,
+         "ranks that will run (default 1)"},
+        {"--ranks-on-device", "N", COC_OPTION_INT, &a->ranks_on_device, false, 1, 65536,
+         "of them, those that share a GPU, or a machine without one (default 1)"},
+        {"--gpu-mem", "GB", COC_OPTION_NUMBER, &a->gpu_memory, false, 0.1, 1e5,
+         "memory of the device; default: what is left on this machine's"},
+        {"--link", "GB/S", COC_OPTION_NUMBER, &a->link, false, 1e-3, 1e5,
+         "what a rank receives from others in a second; adds times to the traffic"},
+        {"--json", NULL, COC_OPTION_FLAG, &a->json, false, 0, 0, "the same as one JSON object"},
+    };
+    const coc_cli cli = {
+        .usage = "cocola plan --config FILE [options]",
+        .purpose = "What a training step of these settings takes of a rank: memory by part, work, "
+                   "traffic;\nwhether it fits, and what to change. Needs no data, no ranks, no "
+                   "GPU.",
+        .details =
+            "examples:\n"
+            "  cocola plan --config configs/quickstart.yaml --set train.batch=4096 --ranks "
+            "4\n"
+            "  cocola plan --config C --set model.backend=cuda --gpu-mem 80 --link 25 --ranks "
+            "16\n"
+            "\nWorking memory of operations and libraries comes on top: leave a tenth.\n",
+        .options = options,
+        .option_count = sizeof options / sizeof options[0],
+    };
+
+    return coc_cli_parse(&cli, argc, argv, done);
+}
+
+/* The memory of this machine's device: opening the backend finds it. */
+static coc_status memory_here(const coc_settings *s, int64_t *left)
+{
+    coc_backend *backend = NULL;
+    coc_status status;
+    int64_t all;
+
+    COC_TRY(coc_backend_open(&s->model, &backend));
+    status = backend->device->memory(backend->device, left, &all);
+    coc_backend_destroy(&backend);
+    return status;
+}
+
+static coc_status make_plan(const arguments *a, const coc_settings *s, coc_plan_for *f,
+                            coc_step_plan *plan)
+{
+    *f = (coc_plan_for){.settings = s,
+                        .ranks = (int)a->ranks,
+                        .memory = (int64_t)(1e9 * a->gpu_memory),
+                        .side = strcmp(s->model.backend, "cuda") == 0 ? COC_ACCELERATOR : COC_HOST,
+                        .stored_bytes = s->model.precision == COC_BF16 ? 2 : sizeof(real)};
+    if (a->gpu_memory == 0) COC_TRY(memory_here(s, &f->memory));
+    f->memory /= a->ranks_on_device;
+    return coc_step_plan_make(f, plan);
+}
+
+/* ---- the table ------------------------------------------------------------------------------ */
+
+static void print_batch(const coc_settings *s, const coc_step_plan *p)
+{
+    printf("model    %s, width %g, depth %g: %.2f million weights; %s, %s\n",
+           p->whole.profile->name, p->whole.width, p->whole.depth, 1e-6 * (double)p->weights,
+           s->model.backend, coc_precision_name(s->model.precision));
+    printf("batch    %" PRId64 " pairs on %d rank%s; a row sees %" PRId64 " columns\n",
+           p->parts.batch, p->parts.ranks, p->parts.ranks > 1 ? "s" : "",
+           s->loss.k > 0 ? s->loss.k : p->parts.batch);
+    if (p->parts.count == 1)
+        printf("parts    one: every clip is embedded once\n");
+    else
+        printf("parts    %" PRId64 " of %" PRId64 " pairs, activations of %d kept: a clip is "
+               "embedded %.2f times\n",
+               p->parts.count, p->parts.size, p->places, p->embeddings_of_clip);
+}
+
+static void print_memory(const coc_plan_for *f, const coc_step_plan *p)
+{
+    printf("\n%-36s %10s\n", "memory of a rank", "GB");
+    for (int i = 0; i < p->memory.parts; i++)
+        printf("  %-34s %10.3f\n", p->memory.part[i].name, 1e-9 * (double)p->memory.part[i].bytes);
+    printf("  %-34s %10.3f\n", "in all", 1e-9 * (double)p->memory.bytes);
+    if (f->memory > 0) printf("  %-34s %10.3f\n", "there is", 1e-9 * (double)f->memory);
+}
+
+static void print_traffic(const arguments *a, const char *what, double bytes)
+{
+    printf("  %-34s %10.2f", what, 1e-6 * bytes);
+    if (a->link > 0) printf(" %10.2f", 1e3 * bytes / (1e9 * a->link));
+    printf("\n");
+}
+
+static void print_work(const arguments *a, const coc_step_plan *p)
+{
+    printf("\n%-36s %10s\n", "work of a rank and step", "GFLOP");
+    printf("  %-34s %10.1f\n", "encoder, forward and back", 1e-9 * (p->flop - p->loss_flop));
+    printf("  %-34s %10.1f   %.1f %% of all\n", "similarity and loss", 1e-9 * p->loss_flop,
+           100 * p->loss_flop / p->flop);
+    if (p->parts.ranks == 1) return;
+    printf("\n%-36s %10s%s\n", "received by a rank in a step", "MB",
+           a->link > 0 ? "         ms" : "");
+    print_traffic(a, "columns of all ranks", p->gathered);
+    print_traffic(a, "gradients of its own", p->scattered);
+    print_traffic(a, "gradients of weights", p->gradients);
+}
+
+static void print_advice(const coc_settings *s, const coc_step_plan *p)
+{
+    if (p->fits) {
+        printf("\nIt fits.\n");
+        return;
+    }
+    printf("\nIt does not fit. ");
+    if (p->fitting_part > 0)
+        printf("Set train.micro_batch: %" PRId64 ".\n", p->fitting_part);
+    else if (s->model.bn_group == 0 || s->model.bn_group >= s->train.batch)
+        printf("Set model.bn_group (now the whole batch) to what fits at once, and "
+               "train.micro_batch to a multiple of it.\n");
+    else
+        printf("Not even one batch-norm group at a time: use more ranks, lower model.bn_group or "
+               "model.width.\n");
+}
+
+/* ---- JSON ----------------------------------------------------------------------------------- */
+
+static coc_status print_json(const coc_plan_for *f, const coc_step_plan *p)
+{
+    json_t *memory = json_object(), *all;
+
+    for (int i = 0; i < p->memory.parts; i++)
+        json_object_set_new(memory, p->memory.part[i].name, json_integer(p->memory.part[i].bytes));
+    all = json_pack("{s:o, s:I, s:I, s:b, s:I, s:I, s:I, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f}",
+                    "memory", memory, "bytes", (json_int_t)p->memory.bytes, "there_is",
+                    (json_int_t)f->memory, "fits", p->fits, "fitting_micro_batch",
+                    (json_int_t)p->fitting_part, "batch", (json_int_t)p->parts.batch, "parts",
+                    (json_int_t)p->parts.count, "ranks", p->parts.ranks, "kept", p->places,
+                    "embeddings_of_clip", p->embeddings_of_clip, "flop", p->flop, "loss_flop",
+                    p->loss_flop, "gathered_bytes", p->gathered, "scattered_bytes", p->scattered,
+                    "gradient_bytes", p->gradients);
+    if (all == NULL) return COC_FAIL(COC_ERR_MEMORY, "no memory for the plan's JSON");
+    (void)json_dumpf(all, stdout, JSON_INDENT(2));
+    printf("\n");
+    json_decref(all);
+    return COC_OK;
+}
+
+static coc_status plan(const arguments *a)
+{
+    coc_settings s;
+    coc_plan_for f;
+    coc_step_plan p;
+
+    COC_TRY(coc_settings_of_run(&s, a->config, a->set.word, a->set.count));
+    COC_TRY(make_plan(a, &s, &f, &p));
+    if (a->json) return print_json(&f, &p);
+    print_batch(&s, &p);
+    print_memory(&f, &p);
+    print_work(a, &p);
+    print_advice(&s, &p);
+    return COC_OK;
+}
+
+coc_status coc_cmd_plan(int argc, char **argv)
+{
+    arguments a = {.ranks = 1, .ranks_on_device = 1};
+    bool done;
+    coc_status status = parse_arguments(argc, argv, &a, &done);
+
+    if (!done && status == COC_OK) status = plan(&a);
+    coc_words_free(&a.set);
+    return status;
+}

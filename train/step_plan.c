@@ -1,0 +1,118 @@
+#include "train/step_plan.h"
+
+#include "model/params.h"
+#include "train/deal.h"
+#include "train/passes.h"
+#include "train/trainer.h"
+
+/* ---- work ----------------------------------------------------------------------------------- */
+
+/* Products and sums of a convolution of `inputs` channels a value. */
+static double conv_flop(const coc_conv *c, int inputs)
+{
+    return 2.0 * c->out_h * c->out_w * c->out_c * c->kernel * c->kernel * inputs;
+}
+
+static double network_flop(const coc_network *n)
+{
+    double flop = conv_flop(&n->stem, n->stem.in_c) + conv_flop(&n->head, n->head.in_c) +
+                  2.0 * n->head.out_c * n->embedding;
+
+    for (int i = 0; i < n->blocks; i++) {
+        const coc_block *b = &n->block[i];
+
+        if (b->has_expand) flop += conv_flop(&b->expand, b->expand.in_c);
+        flop += conv_flop(&b->depthwise, 1) + conv_flop(&b->project, b->project.in_c) +
+                4.0 * b->depthwise.out_c * b->squeeze;
+    }
+    return flop;
+}
+
+static void count_work(coc_step_plan *p)
+{
+    const double rows = (double)p->parts.rows, columns = (double)p->parts.batch,
+                 d = p->whole.embedding, parts = (double)p->parts.count;
+
+    p->forward_flop = network_flop(&p->seen);
+    p->embeddings_of_clip = 1 + (parts - p->places) / parts;
+    /* P and its two gradients; logits and the two gradients there */
+    p->loss_flop = 6 * rows * d * d + 6 * rows * columns * d;
+    p->flop = 2 * rows * p->forward_flop * (p->embeddings_of_clip + 2) + p->loss_flop;
+}
+
+static void count_traffic(coc_step_plan *p)
+{
+    const double ranks = p->parts.ranks, others = (ranks - 1) / ranks;
+    const double columns = (double)p->parts.batch * p->whole.embedding * sizeof(real);
+
+    p->gathered = others * (columns + (double)p->parts.batch * sizeof(uint64_t));
+    p->scattered = others * columns;
+    p->gradients = 2 * others * (double)p->weights * sizeof(real);
+}
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+static coc_memory_needs needs_of(const coc_plan_for *f, const coc_step_plan *p, int places)
+{
+    const bool views = coc_crop_frames(&f->settings->data) != COC_FRAMES;
+
+    return (coc_memory_needs){.settings = f->settings,
+                              .whole = &p->whole,
+                              .seen = &p->seen,
+                              .weights = p->weights,
+                              .parts = &p->parts,
+                              .places = places,
+                              .viewed = views ? coc_trainer_viewed(&p->parts, views) : 0,
+                              .stored_bytes = f->stored_bytes,
+                              .side = f->side};
+}
+
+static coc_status plan_part(const coc_plan_for *f, coc_step_plan *p, int64_t size)
+{
+    const coc_comm ranks = {.rank = 0, .size = f->ranks};
+    const int64_t wanted = f->settings->train.keep_activations;
+    coc_memory_needs needs;
+
+    COC_TRY(coc_parts_make(&ranks, f->settings->train.batch, size, &p->parts));
+    p->places = wanted == 0 ? 1 : (int)(wanted < p->parts.count ? wanted : p->parts.count);
+    needs = needs_of(f, p, p->places);
+    if (wanted == 0 && f->memory > 0)
+        COC_TRY(coc_memory_places_in(&needs, f->memory, &p->places));
+    else if (wanted == 0)
+        p->places = (int)p->parts.count;
+    needs.places = p->places;
+    COC_TRY(coc_memory_plan_make(&needs, &p->memory));
+    p->fits = f->memory == 0 || p->memory.bytes <= f->memory;
+    return COC_OK;
+}
+
+/* The largest micro-batch of whole groups, in steps of a factor of two, that fits; the loss's own
+ * memory does not get smaller by it. */
+static coc_status find_fitting_part(const coc_plan_for *f, coc_step_plan *p)
+{
+    const int64_t batch = f->settings->train.batch, group = f->settings->model.bn_group;
+    coc_step_plan try = *p;
+
+    p->fitting_part = p->fits ? p->parts.size : 0;
+    if (p->fits || group == 0 || group >= batch) return COC_OK;
+    for (int64_t size = batch / group / 2 * group; size >= group && size >= f->ranks;
+         size = size / group / 2 * group) {
+        if (batch % size != 0 && batch % size < f->ranks) continue;
+        COC_TRY(plan_part(f, &try, size));
+        if (!try.fits) continue;
+        p->fitting_part = size;
+        return COC_OK;
+    }
+    return COC_OK;
+}
+
+coc_status coc_step_plan_make(const coc_plan_for *f, coc_step_plan *p)
+{
+    *p = (coc_step_plan){.fits = true};
+    COC_TRY(coc_trainer_networks(f->settings, &p->whole, &p->seen));
+    p->weights = coc_params_weights(&p->whole);
+    COC_TRY(plan_part(f, p, f->settings->train.micro_batch));
+    count_work(p);
+    count_traffic(p);
+    return find_fitting_part(f, p);
+}
