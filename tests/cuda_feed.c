@@ -223,7 +223,8 @@ static void check_feed(coc_features *f)
 
     REQUIRE_OK(feeding_create(f, &w));
     for (int s = 0; s < MOST; s++)
-        coc_store_read(&store, s, 0, COC_CLIP_SAMPLES, w.feed.pcm + (int64_t)s * COC_CLIP_SAMPLES);
+        REQUIRE_OK(coc_store_read(&store, s, 0, COC_CLIP_SAMPLES,
+                                  w.feed.pcm + (int64_t)s * COC_CLIP_SAMPLES));
     describe(w.host.clip, w.host.gain, mix, pcm, w.feed.pcm);
     REQUIRE_OK(mix_through(f, &w, mix, want));
     for (int round = 0; round < 2; round++) {

@@ -41,7 +41,8 @@ typedef struct {
     /* Of feeds: where features->stream stood when this call and the one before it were made, and
      * the end of the last mix. */
     cudaEvent_t reached[2], fed;
-    int turn; /* of `reached`, for the next call */
+    int turn;              /* of `reached`, for the next call */
+    const float *fed_wave; /* of the last mix */
     coc_cuda_tables *tables;
     float *power;   /* [COC_CUDA_CLIPS][COC_BINS][COC_CUDA_ROW] */
     float *loudest; /* [COC_CUDA_CLIPS][2][COC_CUDA_PARTS] */
@@ -284,6 +285,9 @@ static coc_status cuda_mix_feed(coc_features *features, const coc_feed *feed, in
     const cudaStream_t stream = coc_cuda_stream(features->stream);
     const cudaEvent_t now = cuda->reached[cuda->turn], before = cuda->reached[1 - cuda->turn];
 
+    if (first > 0 && wave == cuda->fed_wave)
+        return COC_FAIL(COC_ERR_INTERNAL, "a wave of a feed is mixed into while it is read");
+    cuda->fed_wave = wave;
     cuda->turn = 1 - cuda->turn;
     COC_TRY(coc_cuda_check(cudaEventRecord(now, stream), "order of mixes"));
     COC_TRY(coc_cuda_check(cudaStreamWaitEvent(copies, first == 0 ? now : before, 0),

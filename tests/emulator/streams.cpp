@@ -2,9 +2,10 @@
  *
  * A stream's work is done when it is given, or (COC_EMULATOR_STREAMS=late) as late as the order
  * that the program asked for allows: when something waits for it. Then what lacks a wait or an
- * event between two streams finds nothing done. With `uneven` a stream now and then does all it has
- * when it is given something, in a fixed random order: it runs ahead of the others, too, and what
- * lacks an event finds memory overwritten that is still to be read.
+ * event between two streams finds nothing done. With `uneven` each stream is now like
+ * that and now does its work at once, for some pieces of work at a time, in a fixed random order:
+ * streams run far ahead of each other, and what lacks an event finds memory overwritten that is
+ * still to be read.
  *
  * A recording is the list of what was given, in that order. Each stream that takes part knows how
  * much of every other's work comes before its own next; at the end all of it must come before the
@@ -75,11 +76,13 @@ void finish_queue(queue &q, size_t count)
 } // namespace
 
 struct CUstream_st {
-    bool blocking; /* waits for the legacy stream, which waits for it */
-    int priority;  /* changes nothing here */
+    bool blocking;     /* waits for the legacy stream, which waits for it */
+    int priority;      /* changes nothing here */
     std::shared_ptr<queue> work_list = std::make_shared<queue>();
     std::shared_ptr<recording_of> recording;
     before known;
+    bool late = false; /* with `uneven`: whether it waits now, and for how many pieces more */
+    int pieces = 0;
 };
 
 struct CUevent_st {
@@ -133,11 +136,16 @@ bool streams_are_late()
 }
 
 /* Whether a stream that was given something does all it has. */
-static bool runs_now()
+static bool runs_now(CUstream_st *s)
 {
     static std::minstd_rand random(1);
 
-    return streams_are("uneven") ? random() % 2 == 0 : !streams_are_late();
+    if (!streams_are("uneven")) return !streams_are_late();
+    if (s->pieces-- == 0) {
+        s->late = random() % 2 == 0;
+        s->pieces = (int)(random() % 16);
+    }
+    return !s->late;
 }
 
 bool recording(cudaStream_t stream)
@@ -210,7 +218,7 @@ cudaError_t enqueue(cudaStream_t stream, work what)
     if (error != cudaSuccess) return error;
     s->work_list->given++;
     s->work_list->waiting.push_back(std::move(what));
-    if (runs_now()) finish(stream);
+    if (runs_now(s)) finish(stream);
     return cudaSuccess;
 }
 
