@@ -12,7 +12,7 @@
 #include "model/similarity.h"
 #include "tests/on_device.h"
 #include "tests/test.h"
-#include "train/evaluate.h"
+#include "train/measure.h"
 
 static const char *backend_name;
 static int groups; /* that were compared */
@@ -149,23 +149,26 @@ static void loss_and_gradients(void)
     CHECK(groups > 0);
 }
 
-static void check_accuracy(coc_comm *comm, coc_backend *backend, const coc_embedded *e, int k)
+static void check_accuracy(coc_comm *comm, coc_backend *backend, const coc_embedded *e)
 {
-    const coc_accuracy_settings settings = {.k = k, .file_order = true};
-    coc_accuracy accuracy;
+    static const int64_t ks[] = {2, 8, 16, 64};
+    enum { KS = sizeof ks / sizeof ks[0] };
+    const coc_measure_settings settings = {.k = ks, .ks = KS, .file_order = true};
+    coc_accuracy accuracy[KS];
     char name[8];
 
-    snprintf(name, sizeof name, "K%d", k);
-    REQUIRE_OK(coc_accuracy_at(comm, backend, e, &settings, &accuracy));
-    /* the share of right rows is a count: only its division is rounded */
-    CHECK_NEAR(accuracy.accuracy, coc_golden_attribute(accuracy_path, ".", name), 1e-12);
-    CHECK(accuracy.batches == e->n / k);
+    REQUIRE_OK(coc_measure(comm, backend, e, &settings, accuracy, NULL));
+    for (int i = 0; i < KS; i++) {
+        snprintf(name, sizeof name, "K%d", (int)ks[i]);
+        /* the share of right rows is a count: only its division is rounded */
+        CHECK_NEAR(accuracy[i].accuracy, coc_golden_attribute(accuracy_path, ".", name), 1e-12);
+        CHECK(accuracy[i].batches == e->n / ks[i]);
+    }
 }
 
 /* Accuracy at K = 2, 8, 16, 64 over full batches in file order is the published protocol's. */
 static void accuracy_at_k(void)
 {
-    static const int ks[] = {2, 8, 16, 64};
     const int d = 512;
     int64_t count, n;
     float *h1 = coc_golden_read(accuracy_path, "h1", &count),
@@ -188,8 +191,8 @@ static void accuracy_at_k(void)
     coc_test_get(backend, there[2], count, sizeof *p, p);
     for (int i = 0; i < 3; i++)
         coc_test_release(backend, there[i]);
-    for (size_t i = 0; i < sizeof ks / sizeof ks[0]; i++)
-        check_accuracy(comm, backend, &(coc_embedded){n, d, h1, p, track}, ks[i]);
+    check_accuracy(comm, backend,
+                   &(coc_embedded){.n = n, .count = n, .d = d, .h1 = h1, .p = p, .track = track});
     coc_backend_destroy(&backend);
     coc_comm_destroy(&comm);
     free(h1);

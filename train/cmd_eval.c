@@ -1,18 +1,13 @@
-/* train/cmd_eval.c - `cocola eval`: accuracy at K on held-out pairs. */
+/* train/cmd_eval.c - `cocola eval`: accuracy at K and ranks on held-out pairs. */
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
-#include "base/log.h"
-#include "base/memory.h"
 #include "train/checkpoint.h"
 #include "train/cli.h"
 #include "train/commands.h"
-#include "train/evaluate.h"
+#include "train/eval_output.h"
 #include "train/open_backend.h"
 #include "train/same.h"
 
@@ -38,6 +33,9 @@ typedef struct {
     int ks;
     coc_mode modes[COC_MODES];
     int mode_count;
+    bool json, file_order;
+    json_t *accuracies, *retrievals; /* arrays */
+    coc_retrieval retrieval[COC_MODES];
 } evaluation;
 
 static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *done)
@@ -50,7 +48,7 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
         {"--split", "NAME", COC_OPTION_TEXT, &a->split, false, 0, 0,
          "train, validation or test (default test)"},
         {"--k", "LIST", COC_OPTION_TEXT, &a->k, false, 0, 0,
-         "pairs a batch, comma-separated (default 2,8,16,64)"},
+         "pairs a batch, comma-separated; all: every pair of the split (default 2,8,16,64)"},
         {"--mode", "MODE", COC_OPTION_TEXT, &a->mode, false, 0, 0,
          "both, harmonic, percussive or all (default both)"},
         {"--order", "ORDER", COC_OPTION_TEXT, &a->order, false, 0, 0,
@@ -80,9 +78,11 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
         .purpose =
             "Accuracy at K: the share of pairs that a model finds among the K positives of a "
             "batch.\n"
-            "Every window of the split gives one fixed pair of sub-mixes. Runs on MPI ranks.",
+            "And the rank of every pair among all of the split: median, recall at 1, 5 and 10, "
+            "mean\nreciprocal rank. "
+            "Every window of the split gives one fixed pair of sub-mixes. Runs on MPI\nranks.",
         .details = "Example:\n  mpirun -n 2 cocola eval --checkpoint run/checkpoints/last.h5 "
-                   "--store store --k 2,8,16,64\n",
+                   "--store store --k 2,16,all\n",
         .options = options,
         .option_count = sizeof options / sizeof options[0],
     };
@@ -90,21 +90,38 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
     return coc_cli_parse(&cli, argc, argv, done);
 }
 
-static coc_status parse_ks(evaluation *e)
+/* One item of --k; *end is set behind it. 0: it is none. windows: what `all` stands for. */
+static int64_t parse_k(const char *text, int64_t windows, const char **end)
+{
+    static const char all[] = "all";
+    char *behind;
+    long long value;
+
+    if (strncmp(text, all, sizeof all - 1) == 0) {
+        *end = text + sizeof all - 1;
+        return windows;
+    }
+    value = strtoll(text, &behind, 10);
+    *end = behind;
+    return behind > text && value >= 2 && value <= INT32_MAX ? value : 0;
+}
+
+/* Twice: before the store is opened to refuse what is no list (windows: any number), then to know
+ * what `all` is. */
+static coc_status parse_ks(evaluation *e, int64_t windows)
 {
     const char *text = e->args.k;
 
-    while (e->ks < MAX_K) {
-        char *end;
-        const long long value = strtoll(text, &end, 10);
+    for (e->ks = 0; e->ks < MAX_K; text++) {
+        const int64_t value = parse_k(text, windows, &text);
 
-        if (end == text || value < 2 || value > 1000000 || (*end != ',' && *end != '\0'))
+        if (value == 0 || (*text != ',' && *text != '\0'))
             return COC_FAIL(COC_ERR_USAGE,
-                            "--k: '%s' is no comma-separated list of numbers >= 2, as 2,8,16,64",
+                            "--k: '%s' is no comma-separated list of numbers >= 2 or the word "
+                            "all, as 2,8,16,all",
                             e->args.k);
         e->k[e->ks++] = value;
-        if (*end == '\0') return COC_OK;
-        text = end + 1;
+        if (*text == '\0') return COC_OK;
     }
     return COC_FAIL(COC_ERR_USAGE, "--k: more than %d numbers", MAX_K);
 }
@@ -144,7 +161,9 @@ static coc_status prepare(evaluation *e)
     int64_t windows;
 
     COC_TRY(check_words(&e->args, &split));
-    COC_TRY(parse_ks(e));
+    COC_TRY(parse_ks(e, INT32_MAX));
+    e->json = strcmp(e->args.format, "json") == 0;
+    e->file_order = strcmp(e->args.order, "file") == 0;
     COC_TRY(coc_backend_choice_open(&e->args.on, e->comm, &e->backend));
     COC_TRY(coc_model_open(e->args.checkpoint, e->backend->device, &e->model));
     COC_TRY(coc_mode_parse(e->args.mode, e->model->network.channels, e->modes, &e->mode_count));
@@ -156,6 +175,7 @@ static coc_status prepare(evaluation *e)
     COC_TRY(
         coc_sampler_create(e->store, split, &settings.data, (uint64_t)e->args.seed, &e->sampler));
     windows = coc_sampler_windows(e->sampler);
+    COC_TRY(parse_ks(e, windows));
     for (int i = 0; i < e->ks; i++)
         if (e->k[i] > windows)
             return COC_FAIL(COC_ERR_USAGE,
@@ -166,121 +186,93 @@ static coc_status prepare(evaluation *e)
     return coc_clips_create(e->args.on.backend, e->model->info.features, COC_FRAMES, 0, &e->clips);
 }
 
-static void print_table_head(const evaluation *e, const coc_accuracy *a)
+static coc_eval_subject subject_of(const evaluation *e)
 {
-    printf("checkpoint  %s (%016" PRIx64 ", step %" PRId64 ")\n", e->args.checkpoint,
-           e->model->info.hash, e->model->info.step);
-    printf("pairs       %" PRId64 " of %" PRId64 " tracks, %s split of %s\n", a->pairs, a->tracks,
-           e->args.split, e->args.store);
-    if (strcmp(e->args.order, "file") == 0)
-        printf("batches     in file order, one pass (the published protocol)\n\n");
-    else
-        printf("batches     full ones of %" PRId64 " shuffled orders\n\n", e->args.orders);
-    printf("%-11s %6s  %10s  %15s  %8s  %7s  %18s\n", "mode", "K", "accuracy %", "95 % interval",
-           "chance %", "loss", "same-track columns");
+    return (coc_eval_subject){.checkpoint = e->args.checkpoint,
+                              .profile = e->model->info.profile,
+                              .store = e->args.store,
+                              .split = e->args.split,
+                              .checkpoint_hash = e->model->info.hash,
+                              .store_hash = coc_store_hash(e->store),
+                              .step = e->model->info.step,
+                              .file_order = e->file_order,
+                              .orders = e->args.orders,
+                              .seed = e->args.seed};
 }
 
-static void print_row(coc_mode mode, const coc_accuracy *a)
+/* Rank 0: what mode number m of those asked for gave. */
+static coc_status show_mode(evaluation *e, int m, const coc_accuracy *accuracy)
 {
-    char interval[32] = "-";
+    const coc_mode mode = e->modes[m];
+    const coc_eval_subject subject = subject_of(e);
 
-    if (isfinite(a->low))
-        snprintf(interval, sizeof interval, "%.1f to %.1f", 100 * a->low, 100 * a->high);
-    printf("%-11s %6" PRId64 "  %10.1f  %15s  %8.1f  %7.3f  %18.2f\n", coc_mode_name(mode), a->k,
-           100 * a->accuracy, interval, 100 * a->chance, a->loss, a->same_track);
+    if (m == 0 && !e->json) coc_eval_print_head(&subject, accuracy[0].pairs, accuracy[0].tracks);
+    for (int i = 0; i < e->ks; i++) {
+        if (e->json)
+            COC_TRY(coc_eval_add_accuracy(e->accuracies, mode, &accuracy[i]));
+        else
+            coc_eval_print_accuracy(mode, &accuracy[i]);
+    }
+    fflush(stdout);
+    return e->json ? coc_eval_add_retrieval(e->retrievals, mode, &e->retrieval[m]) : COC_OK;
 }
 
-/* JSON has no NaN and no infinity (the loss of a model that diverged). */
-static json_t *json_number(double value)
+static coc_status run_mode(evaluation *e, int m)
 {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
-static coc_status add_json_row(json_t *rows, coc_mode mode, const coc_accuracy *a)
-{
-    json_t *row = json_pack(
-        "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I}", "mode", coc_mode_name(mode), "k",
-        (json_int_t)a->k, "accuracy", json_number(a->accuracy), "low", json_number(a->low), "high",
-        json_number(a->high), "chance", json_number(a->chance), "loss", json_number(a->loss),
-        "same_track_columns", json_number(a->same_track), "pairs", (json_int_t)a->pairs, "tracks",
-        (json_int_t)a->tracks, "batches", (json_int_t)a->batches);
-
-    if (json_array_append_new(rows, row) == 0) return COC_OK; /* fails for NULL, too */
-    return COC_FAIL(COC_ERR_MEMORY, "no memory for the JSON result");
-}
-
-static coc_status print_json(const evaluation *e, json_t *rows)
-{
-    char hash[17], store[17];
-    json_t *root;
-    char *text;
-
-    snprintf(hash, sizeof hash, "%016" PRIx64, e->model->info.hash);
-    snprintf(store, sizeof store, "%016" PRIx64, coc_store_hash(e->store));
-    root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:O}", "checkpoint",
-                     e->args.checkpoint, "checkpoint_hash", hash, "profile", e->model->info.profile,
-                     "store", e->args.store, "store_hash", store, "split", e->args.split, "order",
-                     e->args.order, "orders",
-                     (json_int_t)(strcmp(e->args.order, "file") == 0 ? 1 : e->args.orders), "seed",
-                     (json_int_t)e->args.seed, "rows", rows);
-    text = root != NULL ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
-    if (text != NULL) puts(text);
-    free(text);
-    json_decref(root);
-    return text != NULL ? COC_OK : COC_FAIL(COC_ERR_MEMORY, "no memory for the JSON result");
-}
-
-static coc_status run_mode(evaluation *e, coc_mode mode, bool first, json_t *rows)
-{
-    const bool json = strcmp(e->args.format, "json") == 0;
+    const char *name = coc_mode_name(e->modes[m]);
     const coc_embedder embedder = {e->comm,    e->backend,    e->model->params,
                                    e->encoder, e->args.batch, e->clips};
+    const coc_measure_settings settings = {.k = e->k,
+                                           .ks = e->ks,
+                                           .orders = e->args.orders,
+                                           .file_order = e->file_order,
+                                           .bootstrap = e->args.bootstrap,
+                                           .seed = (uint64_t)e->args.seed,
+                                           .progress = name};
+    coc_accuracy accuracy[MAX_K];
     coc_embedded embedded;
-    coc_status status = COC_OK;
+    coc_status status;
 
-    COC_TRY(coc_embed_windows(&embedder, e->sampler, 0, (uint64_t)e->args.seed, mode,
-                              coc_mode_name(mode), &embedded));
-    for (int i = 0; i < e->ks && status == COC_OK; i++) {
-        const coc_accuracy_settings settings = {.k = e->k[i],
-                                                .orders = e->args.orders,
-                                                .file_order = strcmp(e->args.order, "file") == 0,
-                                                .bootstrap = e->args.bootstrap,
-                                                .seed = (uint64_t)e->args.seed};
-        coc_accuracy accuracy;
-
-        status = coc_accuracy_at(e->comm, e->backend, &embedded, &settings, &accuracy);
-        if (status != COC_OK || e->comm->rank != 0) continue;
-        if (json) {
-            status = add_json_row(rows, mode, &accuracy);
-            continue;
-        }
-        if (first && i == 0) print_table_head(e, &accuracy);
-        print_row(mode, &accuracy);
-        fflush(stdout);
-    }
+    COC_TRY(coc_embed_windows(&embedder, e->sampler, 0, (uint64_t)e->args.seed, e->modes[m], name,
+                              &embedded));
+    status = coc_measure(e->comm, e->backend, &embedded, &settings, accuracy, &e->retrieval[m]);
     coc_embedded_free(&embedded);
+    if (status == COC_OK && e->comm->rank == 0) status = show_mode(e, m, accuracy);
     return status;
+}
+
+/* Rank 0: what can only be shown when all modes are done. */
+static coc_status show_end(const evaluation *e)
+{
+    const coc_eval_subject subject = subject_of(e);
+
+    if (e->json) return coc_eval_print_json(&subject, e->accuracies, e->retrievals);
+    coc_eval_print_retrieval_head(e->retrieval[0].pairs);
+    for (int m = 0; m < e->mode_count; m++)
+        coc_eval_print_retrieval(e->modes[m], &e->retrieval[m]);
+    return COC_OK;
 }
 
 static coc_status run(evaluation *e)
 {
-    json_t *rows = json_array();
     coc_status status = coc_comm_agree(e->comm, "opening model and store", prepare(e));
 
     if (status == COC_OK)
         status = coc_same_content(e->comm, e->args.checkpoint, e->model->info.hash);
     if (status == COC_OK)
         status = coc_same_content(e->comm, e->args.store, coc_store_hash(e->store));
+    e->accuracies = json_array();
+    e->retrievals = json_array();
     for (int m = 0; m < e->mode_count && status == COC_OK; m++)
-        status = run_mode(e, e->modes[m], m == 0, rows);
-    if (status == COC_OK && e->comm->rank == 0 && strcmp(e->args.format, "json") == 0)
-        status = print_json(e, rows);
-    json_decref(rows);
+        status = run_mode(e, m);
+    if (status == COC_OK && e->comm->rank == 0) status = show_end(e);
     return status;
 }
 
 static void release(evaluation *e)
 {
+    json_decref(e->accuracies);
+    json_decref(e->retrievals);
     coc_clips_destroy(&e->clips);
     coc_encoder_destroy(&e->encoder);
     coc_sampler_destroy(&e->sampler);

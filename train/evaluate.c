@@ -69,39 +69,43 @@ static coc_status embed_chunk(const coc_embedder *e, const coc_sampler *sampler,
     COC_TRY(coc_encoder_embed(e->encoder, e->params, 2 * n, c->x, c->keep, c->h));
     e->backend->ops->linear_forward(e->backend, n, d, d, c->h + n * d,
                                     e->params->value + e->params->at.similarity, NULL, c->p);
-    COC_TRY(e->backend->ops->finish(e->backend));
     COC_TRY(device->copy(device, h1, c->h, bytes, NULL));
     COC_TRY(device->copy(device, p, c->p, bytes, NULL));
-    return device->wait(device, NULL);
+    /* the stream may still hold work from before that waits for other ranks */
+    COC_TRY(coc_comm_wait_device(e->comm, device, NULL));
+    return e->backend->ops->finish(e->backend);
 }
 
+/* This rank's pairs, to their places. */
 static coc_status embed_share(const coc_embedder *e, const coc_sampler *sampler, coc_mode mode,
-                              const int64_t *window, int64_t n, bool progress, coc_embedded *mine)
+                              const int64_t *window, bool progress, coc_embedded *to)
 {
     chunk c = {.pairs = e->capacity / 2};
     coc_status status = chunk_create(e, mode, &c);
 
-    for (int64_t i = 0; i < n && status == COC_OK; i += c.pairs) {
-        const int64_t count = n - i < c.pairs ? n - i : c.pairs;
+    for (int64_t i = 0; i < to->count && status == COC_OK; i += c.pairs) {
+        const int64_t left = to->count - i, n = left < c.pairs ? left : c.pairs;
+        const int64_t at = to->first + i;
 
-        status = embed_chunk(e, sampler, &c, window + i, count, mine->h1 + i * mine->d,
-                             mine->p + i * mine->d, mine->track + i);
-        if (progress) coc_progress_update(i + count, "pairs embedded on rank 0");
+        status = embed_chunk(e, sampler, &c, window + at, n, to->h1 + i * to->d, to->p + at * to->d,
+                             to->track + at);
+        if (progress) coc_progress_update(i + n, "pairs embedded on rank 0");
     }
     chunk_free(e, &c);
     return status;
 }
 
-static coc_status embedded_create(int64_t n, int d, coc_embedded *e)
+static coc_status embedded_create(const coc_comm *comm, int64_t n, int d, coc_embedded *e)
 {
     *e = (coc_embedded){.n = n, .d = d};
-    COC_TRY(coc_alloc(n * d, sizeof *e->h1, &e->h1));
+    e->count = coc_share(n, comm->size, comm->rank, &e->first);
+    COC_TRY(coc_alloc(e->count * d, sizeof *e->h1, &e->h1));
     COC_TRY(coc_alloc(n * d, sizeof *e->p, &e->p));
     return coc_alloc(n, sizeof *e->track, &e->track);
 }
 
-/* Everybody's rows to everybody. */
-static coc_status gather(coc_comm *comm, const coc_embedded *mine, coc_embedded *all)
+/* Everybody's positives to everybody. */
+static coc_status gather(coc_comm *comm, coc_embedded *e)
 {
     coc_comm *host = coc_comm_over_host(comm);
     int64_t *counts, *values;
@@ -109,14 +113,13 @@ static coc_status gather(coc_comm *comm, const coc_embedded *mine, coc_embedded 
 
     COC_TRY(coc_alloc(2 * comm->size, sizeof *counts, &counts));
     values = counts + comm->size;
-    coc_shares(all->n, comm->size, counts);
+    coc_shares(e->n, comm->size, counts);
     for (int r = 0; r < comm->size; r++)
-        values[r] = counts[r] * all->d;
-    status = coc_all_gather(host, "anchors' embeddings", mine->h1, all->h1, values, COC_FLOAT);
+        values[r] = counts[r] * e->d;
+    status = coc_all_gather(host, "positives' embeddings", e->p + e->first * e->d, e->p, values,
+                            COC_FLOAT);
     if (status == COC_OK)
-        status = coc_all_gather(host, "positives' embeddings", mine->p, all->p, values, COC_FLOAT);
-    if (status == COC_OK)
-        status = coc_all_gather(host, "tracks", mine->track, all->track, counts, COC_INT64);
+        status = coc_all_gather(host, "tracks", e->track + e->first, e->track, counts, COC_INT64);
     free(counts);
     return status;
 }
@@ -139,24 +142,20 @@ coc_status coc_embed_windows(const coc_embedder *e, const coc_sampler *sampler, 
                              uint64_t seed, coc_mode mode, const char *progress,
                              coc_embedded *embedded)
 {
-    const int d = e->params->network->embedding;
-    coc_embedded mine = {0};
-    int64_t *window = NULL, n = 0, first = 0, count = 0;
+    int64_t *window = NULL, n = 0;
     coc_status status;
 
     *embedded = (coc_embedded){0};
     status = choose_windows(sampler, pairs, seed, &window, &n);
-    count = coc_share(n, e->comm->size, e->comm->rank, &first);
-    if (status == COC_OK) status = embedded_create(n, d, embedded);
-    if (status == COC_OK) status = embedded_create(count, d, &mine);
+    if (status == COC_OK)
+        status = embedded_create(e->comm, n, e->params->network->embedding, embedded);
     if (status == COC_OK) {
-        if (progress != NULL) coc_progress_begin(progress, 0, count, 10);
-        status = embed_share(e, sampler, mode, window + first, count, progress != NULL, &mine);
+        if (progress != NULL) coc_progress_begin(progress, 0, embedded->count, 10);
+        status = embed_share(e, sampler, mode, window, progress != NULL, embedded);
         if (progress != NULL) coc_progress_end();
     }
     status = coc_comm_agree(e->comm, "embedding", status);
-    if (status == COC_OK) status = gather(e->comm, &mine, embedded);
-    coc_embedded_free(&mine);
+    if (status == COC_OK) status = gather(e->comm, embedded);
     free(window);
     if (status != COC_OK) coc_embedded_free(embedded);
     return status;

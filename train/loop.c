@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "train/evaluate.h"
+#include "train/measure.h"
 #include "train/run.h"
 
 enum { MEASURED_STEPS = 20, WARM_UP_STEPS = 4 };
@@ -115,13 +115,12 @@ static coc_status log_step(loop *l, const coc_step_result *r)
 static coc_status measure_embedded(loop *l, const coc_embedded *embedded)
 {
     const coc_settings *s = &l->t->settings;
-    const coc_accuracy_settings settings = {.k = s->train.batch < embedded->n ? s->train.batch
-                                                                              : embedded->n,
-                                            .orders = s->eval.orders,
-                                            .seed = (uint64_t)s->eval.seed};
+    const int64_t k = s->train.batch < embedded->n ? s->train.batch : embedded->n;
+    const coc_measure_settings settings = {
+        .k = &k, .ks = 1, .orders = s->eval.orders, .seed = (uint64_t)s->eval.seed};
     coc_accuracy a;
 
-    COC_TRY(coc_accuracy_at(l->t->comm, l->t->backend, embedded, &settings, &a));
+    COC_TRY(coc_measure(l->t->comm, l->t->backend, embedded, &settings, &a, NULL));
     l->valid_loss = a.loss;
     coc_log_root("step %" PRId64 ": validation loss %.3f, accuracy %.1f %% at K = %" PRId64
                  " (chance %.1f %%)",

@@ -1,0 +1,85 @@
+#include "train/logit_rows.h"
+
+/* Of 512 rows each value of a positive is used as often as it costs little to bring it; the least
+ * keeps the product from becoming one of vectors where rows are very long. */
+enum { MOST_ROWS = 512, LEAST_ROWS = 16, TILE_COLUMNS = 8192 };
+static const int64_t slab_floats = (int64_t)32 << 20;
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t rows_of_slab(const coc_embedded *e)
+{
+    int64_t rows = least(slab_floats / e->n, MOST_ROWS);
+
+    if (rows < LEAST_ROWS) rows = LEAST_ROWS;
+    return least(rows, e->n); /* the same on all ranks, whatever their shares */
+}
+
+coc_status coc_logit_rows_create(coc_comm *comm, coc_backend *backend, const coc_embedded *e,
+                                 coc_logit_rows *l)
+{
+    const coc_device *device = backend->device;
+    void *slab;
+
+    *l = (coc_logit_rows){.comm = comm,
+                          .backend = backend,
+                          .e = e,
+                          .rows = rows_of_slab(e),
+                          .columns = least(e->n, TILE_COLUMNS)};
+    COC_TRY(device->alloc_host(device, (size_t)(l->rows * e->n) * sizeof *l->slab, &slab));
+    l->slab = slab;
+    if (device->side == COC_HOST) return COC_OK;
+    COC_TRY(coc_device_alloc(device, l->rows * e->d, sizeof *l->a, &l->a));
+    COC_TRY(coc_device_alloc(device, l->columns * e->d, sizeof *l->p, &l->p));
+    return coc_device_alloc(device, l->rows * l->columns, sizeof *l->s, &l->s);
+}
+
+void coc_logit_rows_free(coc_logit_rows *l)
+{
+    const coc_device *device;
+
+    if (l->backend == NULL) return;
+    device = l->backend->device;
+    device->release_host(device, l->slab);
+    device->release(device, l->a);
+    device->release(device, l->p);
+    device->release(device, l->s);
+    *l = (coc_logit_rows){0};
+}
+
+/* On an accelerator: column blocks one after another, each to its place in the slab. */
+static coc_status compute_tiles(coc_logit_rows *l, int64_t first, int64_t count)
+{
+    const coc_device *device = l->backend->device;
+    const coc_embedded *e = l->e;
+    const size_t row = (size_t)e->d * sizeof(float), value = sizeof *l->s;
+
+    COC_TRY(device->copy(device, l->a, e->h1 + first * e->d, (size_t)count * row, NULL));
+    for (int64_t c = 0; c < e->n; c += l->columns) {
+        const int64_t columns = least(e->n - c, l->columns);
+        const size_t bytes = (size_t)columns * value;
+
+        COC_TRY(device->copy(device, l->p, e->p + c * e->d, (size_t)columns * row, NULL));
+        l->backend->ops->linear_forward(l->backend, count, e->d, (int)columns, l->a, l->p, NULL,
+                                        l->s);
+        COC_TRY(device->copy_rows(device, l->slab + c, (size_t)e->n * value, l->s, bytes, bytes,
+                                  count, NULL));
+    }
+    return COC_OK;
+}
+
+coc_status coc_logit_rows_compute(coc_logit_rows *l, int64_t first, int64_t count)
+{
+    const coc_embedded *e = l->e;
+
+    if (l->backend->device->side == COC_HOST)
+        l->backend->ops->linear_forward(l->backend, count, e->d, (int)e->n, e->h1 + first * e->d,
+                                        e->p, NULL, l->slab);
+    else
+        COC_TRY(compute_tiles(l, first, count));
+    COC_TRY(coc_comm_wait_device(l->comm, l->backend->device, NULL));
+    return l->backend->ops->finish(l->backend);
+}
