@@ -106,6 +106,8 @@ refuse 2 "--hop: 0 is out of range: 0.01 to 3600" cocola score --checkpoint $mod
 refuse 2 "--hop: '1s' is no number" cocola score --checkpoint $model $sound $sound --hop 1s
 refuse 2 "--split: 'tset' is unknown; known: train" cocola eval --checkpoint $model --store store --split tset
 refuse 2 "--k: '2;8' & comma-separated" cocola eval --checkpoint $model --store store --k '2;8'
+refuse 2 "--k: '2,every' & the word all" cocola eval --checkpoint $model --store store --k 2,every
+refuse 2 "--k: '2,all8' & the word all" cocola eval --checkpoint $model --store store --k 2,all8
 refuse 2 "--orders: '1e3' is no whole number" cocola eval --checkpoint $model --store store --orders 1e3
 refuse 2 "--k: 19 is more than the 18 pairs of the test split of store" cocola eval --checkpoint $model --store store --k 2,19
 accept cocola eval --checkpoint $model --store store --k 18 --orders 2

@@ -145,10 +145,33 @@ says "beginning with the weights of whole" timed.txt
 # ---- using the model -----------------------------------------------------------------------------
 model=whole/checkpoints/last.h5
 ranks 2 eval --checkpoint $model --store store --k 2,4 --mode all >eval.txt 2>eval.err
-[ "$(grep -cE '^(both|harmonic|percussive) ' eval.txt)" -eq 6 ] || { cat eval.txt eval.err; fail "three modes, two K"; }
+[ "$(grep -cE '^(both|harmonic|percussive) +[0-9]' eval.txt)" -eq 6 ] || { cat eval.txt eval.err; fail "three modes, two K"; }
+[ "$(grep -cE '^(both|harmonic|percussive) +(median|recall|mean)' eval.txt)" -eq 15 ] || { cat eval.txt; fail "three modes, five figures of ranks"; }
 says "full ones of 10 shuffled orders" eval.txt # eval.orders of the run
 ranks 1 eval --checkpoint $model --store store --split valid --k 2 --order file --format json >eval.json 2>/dev/null
 python3 -c 'import json; r = json.load(open("eval.json")); assert r["rows"][0]["k"] == 2 and r["order"] == "file", r'
+# Every figure is the same on any number of ranks; the whole split is one batch.
+for n in 1 2 3; do
+    ranks $n eval --checkpoint $model --store store --k 3,all --mode all --format json >eval$n.json 2>/dev/null
+done
+cmp eval1.json eval2.json && cmp eval1.json eval3.json || fail "the figures depend on the number of ranks"
+python3 - <<'PYTHON'
+import json
+
+r = json.load(open("eval1.json"))
+assert [(x["mode"], x["k"]) for x in r["rows"]][:2] == [("both", 3), ("both", 18)], r["rows"]
+assert r["rows"][1]["batches"] == 1 and [x["mode"] for x in r["retrieval"]] == ["both", "harmonic", "percussive"], r
+for x in r["retrieval"]:
+    curve = x["curve"]
+    at = dict(zip(curve["k"], curve["recall"]))
+    assert x["pairs"] == 18 and curve["k"][0] == 1 and curve["k"][-1] == 18 and at[18] == 1, x
+    assert curve["recall"] == sorted(curve["recall"]) and curve["accuracy"] == sorted(curve["accuracy"], reverse=True), x
+    for k in (1, 5):
+        f = x["recall_at_%d" % k]
+        assert f["value"] == at[k] and f["low"] <= f["value"] <= f["high"] and abs(f["chance"] - k / 18) < 1e-8, x
+    assert 1 <= x["median_rank"]["value"] <= 18 and x["median_rank"]["chance"] == 9.5, x
+    assert x["recall_at_1"]["value"] <= x["mean_reciprocal_rank"]["value"] <= 1, x
+PYTHON
 refused 2 "$COCOLA" eval --checkpoint $model --store store --k 2,5000
 says "5000" refused.txt
 "$COCOLA" score --checkpoint $model stems/test/song0/stem0.wav stems/test/song0/stem1.wav --format jsonl >score.jsonl

@@ -64,7 +64,7 @@ void coc_eval_print_retrieval(coc_mode mode, const coc_retrieval *r)
 
     print_figure(mode, "median rank", 1, 1, &r->median_rank);
     for (int i = 0; i < COC_RECALLS; i++) {
-        snprintf(name, sizeof name, "recall at %" PRId64 " %%", coc_recall_at[i]);
+        snprintf(name, sizeof name, "recall at %" PRId64 " (%%)", coc_recall_at[i]);
         print_figure(mode, name, 100, 1, &r->recall[i]);
     }
     print_figure(mode, "mean reciprocal rank", 1, 4, &r->mean_reciprocal_rank);

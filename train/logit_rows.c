@@ -2,33 +2,33 @@
 
 /* Of 512 rows each value of a positive is used as often as it costs little to bring it; the least
  * keeps the product from becoming one of vectors where rows are very long. */
-enum { MOST_ROWS = 512, LEAST_ROWS = 16, TILE_COLUMNS = 8192 };
-static const int64_t slab_floats = (int64_t)32 << 20;
+enum { MOST_ROWS = 512, LEAST_ROWS = 16, MOST_COLUMNS = 8192, LEAST_COLUMNS = 16 };
 
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-static int64_t rows_of_slab(const coc_embedded *e)
+static int64_t within(int64_t low, int64_t value, int64_t high)
 {
-    int64_t rows = least(slab_floats / e->n, MOST_ROWS);
-
-    if (rows < LEAST_ROWS) rows = LEAST_ROWS;
-    return least(rows, e->n); /* the same on all ranks, whatever their shares */
+    return value < low ? low : least(value, high);
 }
 
 coc_status coc_logit_rows_create(coc_comm *comm, coc_backend *backend, const coc_embedded *e,
-                                 coc_logit_rows *l)
+                                 int64_t memory, coc_logit_rows *l)
 {
+    /* from what all ranks know, whatever their shares: they go through slabs together */
+    const int64_t floats = memory / (int64_t)sizeof *l->slab;
+    const int64_t rows = least(within(LEAST_ROWS, floats / e->n, MOST_ROWS), e->n);
     const coc_device *device = backend->device;
     void *slab;
 
     *l = (coc_logit_rows){.comm = comm,
                           .backend = backend,
                           .e = e,
-                          .rows = rows_of_slab(e),
-                          .columns = least(e->n, TILE_COLUMNS)};
+                          .rows = rows,
+                          .columns =
+                              least(within(LEAST_COLUMNS, floats / rows, MOST_COLUMNS), e->n)};
     COC_TRY(device->alloc_host(device, (size_t)(l->rows * e->n) * sizeof *l->slab, &slab));
     l->slab = slab;
     if (device->side == COC_HOST) return COC_OK;

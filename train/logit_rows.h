@@ -1,10 +1,10 @@
 /* train/logit_rows.h - similarities of this rank's anchors with all positives, a slab of rows at a
  * time. Private to the measures of an evaluation (train/measure.h).
  *
- * A slab is [rows][n] on the host, of at most 128 MB or 16 rows; rows times columns of the whole
- * are never in memory. On the host the product writes into it; on an accelerator anchors, a block
- * of positives and their tile of logits (48 MB or less at 512 values an embedding) go back and
- * forth.
+ * A slab is [rows][n] on the host, of as many rows as fit, 16 to 512; rows times columns of the
+ * whole are never in memory. On the host the product writes into it; on an accelerator anchors, a
+ * block of positives and their tile of logits (48 MB or less at 512 values an embedding) go back
+ * and forth.
  */
 #ifndef COC_TRAIN_LOGIT_ROWS_H
 #define COC_TRAIN_LOGIT_ROWS_H
@@ -21,9 +21,10 @@ typedef struct {
     float *a, *p, *s; /* [rows][d], [columns][d], [rows][columns] on an accelerator; else NULL */
 } coc_logit_rows;
 
-/* e must stay. The caller's, also after a failure. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE. */
+/* memory: bytes of a slab. e must stay. The caller's, also after a failure. Errors: COC_ERR_MEMORY,
+ * COC_ERR_DEVICE. */
 coc_status coc_logit_rows_create(coc_comm *comm, coc_backend *backend, const coc_embedded *e,
-                                 coc_logit_rows *rows);
+                                 int64_t memory, coc_logit_rows *rows);
 void coc_logit_rows_free(coc_logit_rows *rows);
 
 /* The slab becomes the logits of anchors first .. first + count - 1 of this rank's own;

@@ -10,6 +10,8 @@
 #include "train/logit_rows.h"
 #include "train/retrieval.h"
 
+static const int64_t usual_memory = (int64_t)128 << 20; /* bytes */
+
 typedef struct {
     coc_comm *comm;
     const coc_embedded *e;
@@ -42,13 +44,15 @@ static coc_status prepare(coc_backend *backend, measure *m)
     const coc_embedded *e = m->e;
     const coc_measure_settings *s = m->settings;
 
+    const int64_t memory = s->memory > 0 ? s->memory : usual_memory;
+
     COC_TRY(check(e, s));
     /* the backend of an accelerator has no threads to speak of; counting is the host's work */
     m->threads = backend->device->side == COC_HOST ? backend->threads : omp_get_max_threads();
     COC_TRY(coc_row_tracks_create(e->n, e->track, &m->tracks));
-    COC_TRY(
-        coc_orders_create(e->n, e->first, e->count, s->orders, s->file_order, s->seed, &m->orders));
-    COC_TRY(coc_logit_rows_create(m->comm, backend, e, &m->logits));
+    COC_TRY(coc_orders_create(e->n, e->first, e->count, s->orders, s->file_order, s->seed, memory,
+                              &m->orders));
+    COC_TRY(coc_logit_rows_create(m->comm, backend, e, memory, &m->logits));
     COC_TRY(coc_alloc(e->n * s->ks, sizeof *m->tally, &m->tally));
     COC_TRY(coc_alloc(e->n, sizeof *m->rank, &m->rank));
     return coc_alloc(m->threads * e->n, sizeof *m->columns, &m->columns);

@@ -4,8 +4,8 @@
  * One pass over the similarities of all anchors with all positives gives everything: a row of n
  * similarities holds the row of every batch that its pair stands in. Ranks share the rows; results
  * are the same bits on any number of them where the backend's product is (ref, cpu). Memory a rank,
- * beside the embeddings: 128 MB of similarities, 256 MB of orders, 16 bytes a pair and thread, 32
- * bytes a pair and K; more orders than fit are gone through in several passes.
+ * beside the embeddings: `memory` for similarities and as much for orders, 16 bytes a pair and
+ * thread, 32 bytes a pair and K; more orders than fit are gone through in several passes.
  */
 #ifndef COC_TRAIN_MEASURE_H
 #define COC_TRAIN_MEASURE_H
@@ -15,10 +15,12 @@
 typedef struct {
     const int64_t *k; /* [ks] batch sizes, each 1 .. pairs */
     int ks;
-    int64_t orders; /* averaged; 1 for file order */
+    int64_t orders; /* averaged, 1 or more; file order is one, whatever this says */
     bool file_order;
     int64_t bootstrap; /* resamplings over tracks for the intervals; 0: none */
     uint64_t seed;
+    int64_t memory;       /* bytes of similarities, and of orders; 0: 128 MB. Results do not depend
+                             on it, time does */
     const char *progress; /* name of the progress line, or NULL */
 } coc_measure_settings;
 

@@ -5,13 +5,11 @@
 #include "base/memory.h"
 #include "base/rng.h"
 
-static const int64_t most_bytes = (int64_t)256 << 20;
-
 coc_status coc_orders_create(int64_t n, int64_t first, int64_t count, int64_t orders,
-                             bool file_order, uint64_t seed, coc_orders *o)
+                             bool file_order, uint64_t seed, int64_t memory, coc_orders *o)
 {
     /* as if all places were wanted: the same on all ranks, which go through orders together */
-    const int64_t fit = most_bytes / (2 * n * (int64_t)sizeof *o->order);
+    const int64_t fit = memory / (2 * n * (int64_t)sizeof *o->order);
 
     *o = (coc_orders){.n = n,
                       .first = first,

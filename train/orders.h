@@ -1,5 +1,5 @@
 /* train/orders.h - shuffled orders of the pairs of an evaluation, so many at a time as fit into
- * 256 MB (one at least). Private to the measures of an evaluation (train/measure.h).
+ * memory (one at least). Private to the measures of an evaluation (train/measure.h).
  */
 #ifndef COC_TRAIN_ORDERS_H
 #define COC_TRAIN_ORDERS_H
@@ -20,10 +20,10 @@ typedef struct {
     int32_t *place;        /* [held][count] where pair first + i stands in the order */
 } coc_orders;
 
-/* Order o is a function of (seed, o), and the same on all ranks. The caller's, also after a
- * failure. Errors: COC_ERR_MEMORY. */
+/* Order o is a function of (seed, o), and the same on all ranks, as is the number that is held.
+ * memory: bytes. The caller's, also after a failure. Errors: COC_ERR_MEMORY. */
 coc_status coc_orders_create(int64_t n, int64_t first, int64_t count, int64_t orders,
-                             bool file_order, uint64_t seed, coc_orders *o);
+                             bool file_order, uint64_t seed, int64_t memory, coc_orders *o);
 void coc_orders_free(coc_orders *o);
 
 /* Bring orders `begin` and those that follow into memory, as many as are held. */
