@@ -71,8 +71,6 @@ static coc_status embed_chunk(const coc_embedder *e, const coc_sampler *sampler,
                                     e->params->value + e->params->at.similarity, NULL, c->p);
     COC_TRY(device->copy(device, h1, c->h, bytes, NULL));
     COC_TRY(device->copy(device, p, c->p, bytes, NULL));
-    /* the stream may still hold work from before that waits for other ranks */
-    COC_TRY(coc_comm_wait_device(e->comm, device, NULL));
     return e->backend->ops->finish(e->backend);
 }
 
@@ -81,8 +79,10 @@ static coc_status embed_share(const coc_embedder *e, const coc_sampler *sampler,
                               const int64_t *window, bool progress, coc_embedded *to)
 {
     chunk c = {.pairs = e->capacity / 2};
-    coc_status status = chunk_create(e, mode, &c);
+    /* the stream may still hold work that waits for other ranks; what follows waits for none */
+    coc_status status = coc_comm_wait_device(e->comm, e->backend->device, NULL);
 
+    if (status == COC_OK) status = chunk_create(e, mode, &c);
     for (int64_t i = 0; i < to->count && status == COC_OK; i += c.pairs) {
         const int64_t left = to->count - i, n = left < c.pairs ? left : c.pairs;
         const int64_t at = to->first + i;
