@@ -229,7 +229,7 @@ static coc_status run_mode(evaluation *e, int m)
                                            .bootstrap = e->args.bootstrap,
                                            .seed = (uint64_t)e->args.seed,
                                            .progress = name};
-    coc_accuracy accuracy[MAX_K];
+    coc_accuracy accuracy[MAX_K] = {0};
     coc_embedded embedded;
     coc_status status;
 

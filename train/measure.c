@@ -98,8 +98,8 @@ static void judge_slab(measure *m, int64_t first, int64_t count)
 }
 
 /* Ranks meet after every slab: one that is slow is waited for no longer than a slab takes, and one
- * that fails ends the pass. */
-static coc_status pass(measure *m)
+ * that fails ends the pass. done: rows of passes before, for the progress line. */
+static coc_status pass(measure *m, int64_t done)
 {
     const coc_measure_settings *s = m->settings;
     const int64_t most = coc_share(m->e->n, m->comm->size, 0, &(int64_t){0});
@@ -114,9 +114,7 @@ static coc_status pass(measure *m)
             if (status == COC_OK) judge_slab(m, first, count);
         }
         COC_TRY(coc_comm_agree(m->comm, "similarities", status));
-        if (s->progress != NULL)
-            coc_progress_update(m->orders.begin / m->orders.held * most + first + count,
-                                "rows on rank 0");
+        if (s->progress != NULL) coc_progress_update(done + first + count, "rows on rank 0");
     }
     return COC_OK;
 }
@@ -124,13 +122,16 @@ static coc_status pass(measure *m)
 static coc_status pass_all(measure *m)
 {
     const coc_measure_settings *s = m->settings;
-    const int64_t passes = (m->orders.all + m->orders.held - 1) / m->orders.held;
+    int64_t passes = 0, done = 0;
     coc_status status = COC_OK;
 
+    for (int64_t begin = 0; begin < m->orders.all; begin += m->orders.held)
+        passes++;
     if (s->progress != NULL) coc_progress_begin(s->progress, 0, passes * m->e->count, 10);
     for (int64_t begin = 0; begin < m->orders.all && status == COC_OK; begin += m->orders.held) {
         coc_orders_fill(&m->orders, begin);
-        status = pass(m);
+        status = pass(m, done);
+        done += m->e->count;
     }
     if (s->progress != NULL) coc_progress_end();
     return status;
