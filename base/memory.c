@@ -57,3 +57,16 @@ char *coc_format(const char *format, ...)
     va_end(arguments);
     return text;
 }
+
+int64_t coc_peak_memory(void)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    int64_t kilobytes = 0;
+
+    if (file == NULL) return 0;
+    while (fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, "VmHWM:", 6) == 0) kilobytes = strtoll(line + 6, NULL, 10);
+    fclose(file);
+    return 1024 * kilobytes;
+}

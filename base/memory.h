@@ -16,6 +16,10 @@ coc_status coc_alloc(int64_t count, size_t size, void *out_pointer);
  * New elements are not initialised. The array stays as it was after a failure. */
 coc_status coc_grow(void *array_pointer, int64_t *capacity, int64_t needed, size_t size);
 
+/* The largest memory, bytes, that this process has had resident; 0 where the system does not tell.
+ */
+int64_t coc_peak_memory(void);
+
 /* A copy of a text, or of printf output; NULL only without memory. Freed with free(). */
 char *coc_strdup(const char *text);
 char *coc_format(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -16,7 +16,7 @@ says() { grep -q -- "$1" "$2" || { cat "$2" >&2; fail "$2 does not say '$1'"; };
 ranks() { local n=$1; shift; $launcher -n "$n" "$COCOLA" "$@"; }
 train() { local n=$1 out=$2; shift 2; ranks "$n" train --config small.yaml --out "$out" "$@"; }
 # The steps and what was computed in them, without clocks.
-numbers() { sed -E 's/"time":"[^"]*",//; s/"pairs_per_second":[^,]*,//; s/,"seconds":\{.*\}\}/}/' "$1/log.jsonl"; }
+numbers() { sed -E 's/"time":"[^"]*",//; s/"pairs_per_second":[^,]*,//; s/"memory":\{[^}]*\},//; s/,"seconds":\{.*\}\}/}/' "$1/log.jsonl"; }
 same() {
     cmp "$1/checkpoints/last.h5" "$2/checkpoints/last.h5" || fail "the models of $1 and $2 differ"
     [ "$(numbers "$1")" = "$(numbers "$2")" ] || fail "the logs of $1 and $2 differ"

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/memory.h"
 #include "configs/settings.h"
 #include "train/bench.h"
 #include "train/cli.h"
@@ -51,15 +52,7 @@ double coc_core_seconds(void)
 
 double coc_peak_megabytes(void)
 {
-    FILE *file = fopen("/proc/self/status", "r");
-    char line[256];
-    double kilobytes = 0;
-
-    if (file == NULL) return 0;
-    while (fgets(line, sizeof line, file) != NULL)
-        if (strncmp(line, "VmHWM:", 6) == 0) kilobytes = strtod(line + 6, NULL);
-    fclose(file);
-    return kilobytes * 1024e-6;
+    return 1e-6 * (double)coc_peak_memory();
 }
 
 static coc_status print_help(int argc, char **argv, bool *done)

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "train/measure.h"
 #include "train/run.h"
 
@@ -83,30 +84,44 @@ static void show_progress(loop *l, const coc_step_result *r)
                         l->loss / l->weight, 100 * l->accuracy / l->weight, pairs / elapsed);
 }
 
+/* Bytes that are in use on a GPU; 0 for the host, whose memory others use too. */
+static coc_status device_memory(const coc_device *device, int64_t *bytes)
+{
+    int64_t left, all;
+
+    *bytes = 0;
+    if (device->side == COC_HOST) return COC_OK;
+    COC_TRY(device->memory(device, &left, &all));
+    *bytes = all - left;
+    return COC_OK;
+}
+
 static coc_status log_step(loop *l, const coc_step_result *r)
 {
     const double now = coc_clock_seconds();
     const int64_t pairs = (l->t->step - l->logged_step) * l->t->settings.train.batch;
-    const coc_runlog_record record = {.step = l->t->step,
-                                      .loss = r->loss.loss,
-                                      .accuracy = r->loss.accuracy,
-                                      .gradient_norm = r->gradient_norm,
-                                      .learning_rate = r->learning_rate,
-                                      .pairs_per_second = (double)pairs / (now - l->logged),
-                                      .columns = r->loss.columns,
-                                      .same_track = r->loss.same_track,
-                                      .wait = r->wait,
-                                      .load = r->load,
-                                      .features = r->features,
-                                      .encoder = r->encoder,
-                                      .contrast = r->contrast,
-                                      .communication = r->communication,
-                                      .optimizer = r->optimizer};
+    coc_runlog_record record = {.step = l->t->step,
+                                .loss = r->loss.loss,
+                                .accuracy = r->loss.accuracy,
+                                .gradient_norm = r->gradient_norm,
+                                .learning_rate = r->learning_rate,
+                                .pairs_per_second = (double)pairs / (now - l->logged),
+                                .columns = r->loss.columns,
+                                .same_track = r->loss.same_track,
+                                .host_bytes = coc_peak_memory(),
+                                .wait = r->wait,
+                                .load = r->load,
+                                .features = r->features,
+                                .encoder = r->encoder,
+                                .contrast = r->contrast,
+                                .communication = r->communication,
+                                .optimizer = r->optimizer};
 
     if (l->run.log == NULL) return COC_OK;
     if (!due(l->t->step, l->t->settings.train.log_every) && !is_last(l)) return COC_OK;
     l->logged = now;
     l->logged_step = l->t->step;
+    COC_TRY(device_memory(l->t->backend->device, &record.device_bytes));
     return coc_runlog_step(l->run.log, &record);
 }
 

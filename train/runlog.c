@@ -132,6 +132,7 @@ coc_status coc_runlog_step(coc_runlog *log, const coc_runlog_record *record)
 {
     const coc_runlog_record *r = record;
     json_t *line = begin_line("train", r->step), *seconds = json_object();
+    json_t *memory = json_object();
 
     json_object_set_new(line, "loss", real_or_null(r->loss));
     json_object_set_new(line, "accuracy", real_or_null(r->accuracy));
@@ -140,6 +141,9 @@ coc_status coc_runlog_step(coc_runlog *log, const coc_runlog_record *record)
     json_object_set_new(line, "pairs_per_second", real_or_null(r->pairs_per_second));
     json_object_set_new(line, "columns", real_or_null(r->columns));
     json_object_set_new(line, "same_track", real_or_null(r->same_track));
+    json_object_set_new(memory, "host", json_integer(r->host_bytes));
+    json_object_set_new(memory, "device", json_integer(r->device_bytes));
+    json_object_set_new(line, "memory", memory);
     json_object_set_new(seconds, "wait", real_or_null(r->wait));
     json_object_set_new(seconds, "load", real_or_null(r->load));
     json_object_set_new(seconds, "features", real_or_null(r->features));

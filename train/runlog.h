@@ -16,7 +16,8 @@ typedef struct {
     double loss, accuracy; /* accuracy: share of rows, 0 to 1 */
     double gradient_norm, learning_rate;
     double pairs_per_second;
-    double columns, same_track; /* mean number a row: that counted; of its own track */
+    double columns, same_track;       /* mean number a row: that counted; of its own track */
+    int64_t host_bytes, device_bytes; /* of rank 0: largest resident; in use on its GPU, 0: none */
     double wait, load, features, encoder, contrast, communication, optimizer; /* seconds */
 } coc_runlog_record;
 
