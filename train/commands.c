@@ -12,6 +12,8 @@ static const coc_command commands[] = {
     {"train", "a store -> checkpoints and a log", true, coc_cmd_train},
     {"plan", "what a training run will take of memory, work and traffic", false, coc_cmd_plan},
     {"eval", "accuracy at K of a checkpoint on held-out pairs", true, coc_cmd_eval},
+    {"sweep", "the same training at several K: one run each, and their evaluations", false,
+     coc_cmd_sweep},
     {"report", "what the runs in a folder show, as a table and a page of charts", false,
      coc_cmd_report},
     {"score", "how well pairs of sound files go together", false, coc_cmd_score},

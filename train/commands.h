@@ -36,6 +36,7 @@ coc_status coc_cmd_preprocess(int argc, char **argv);
 coc_status coc_cmd_train(int argc, char **argv);
 coc_status coc_cmd_plan(int argc, char **argv);
 coc_status coc_cmd_eval(int argc, char **argv);
+coc_status coc_cmd_sweep(int argc, char **argv);
 coc_status coc_cmd_report(int argc, char **argv);
 coc_status coc_cmd_score(int argc, char **argv);
 coc_status coc_cmd_import(int argc, char **argv);
