@@ -22,10 +22,15 @@ typedef struct {
     coc_sweep sweep;
 } arguments;
 
-static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *done)
+/* ---- command line --------------------------------------------------------------------------- */
+
+enum { WHAT_OPTIONS = 11, HOW_OPTIONS = 8 };
+static const double most_pairs = 9007199254740992.0;
+
+/* What is swept over. */
+static void describe_what(arguments *a, coc_option to[WHAT_OPTIONS])
 {
-    const double most = 9007199254740992.0;
-    const coc_option options[] = {
+    const coc_option options[WHAT_OPTIONS] = {
         {"--config", "FILE", COC_OPTION_TEXT, &a->config, true, 0, 0,
          "settings (YAML) that all runs share, as configs/*.yaml"},
         {"--k", "LIST", COC_OPTION_TEXT, &a->k, true, 0, 0,
@@ -41,7 +46,7 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "how the learning rate follows K: constant (default), sqrt or linear"},
         {"--rate-at", "K", COC_OPTION_INT, &a->sweep.rate_at, false, 2, 1048576,
          "the K at which it is train.learning_rate (default: the K of the settings)"},
-        {"--samples", "PAIRS", COC_OPTION_INT, &a->sweep.samples, false, 1, most,
+        {"--samples", "PAIRS", COC_OPTION_INT, &a->sweep.samples, false, 1, most_pairs,
          "pairs that every run sees (default: train.steps times train.batch)"},
         {"--seeds", "LIST", COC_OPTION_TEXT, &a->seeds, false, 0, 0,
          "values of train.seed, comma-separated: each K is trained with each (default: one, that "
@@ -51,14 +56,23 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "for which the splits have enough pairs)"},
         {"--splits", "LIST", COC_OPTION_TEXT, &a->splits, false, 0, 0,
          "that every run is evaluated on (default validation,test)"},
+    };
+
+    memcpy(to, options, sizeof options);
+}
+
+/* How, and what else. */
+static void describe_how(arguments *a, coc_option to[HOW_OPTIONS])
+{
+    const coc_option options[HOW_OPTIONS] = {
         {"--leak", "STORE", COC_OPTION_TEXT, &a->sweep.control, false, 0, 0,
          "a store whose stems have nothing to do with each other (scripts/noise_stems.py): every "
          "run is made once more on it, as a control; what it learns is a leak"},
-        {"--leak-samples", "PAIRS", COC_OPTION_INT, &a->sweep.control_samples, false, 1, most,
+        {"--leak-samples", "PAIRS", COC_OPTION_INT, &a->sweep.control_samples, false, 1, most_pairs,
          "pairs that control runs see (default: as many as the others)"},
         {"--launch", "WORDS", COC_OPTION_TEXT, &a->sweep.launch, false, 0, 0,
          "what starts the ranks of a run, as \"mpirun -n 2\" (default: one rank)"},
-        {"--only", "N", COC_OPTION_INT, &a->only, false, 1, COC_SWEEP_VALUES * COC_SWEEP_VALUES * 2,
+        {"--only", "N", COC_OPTION_INT, &a->only, false, 1, 2 * COC_SWEEP_VALUES * COC_SWEEP_VALUES,
          "do run number N of --dry-run's table and no other, as in an array of jobs"},
         {"--dry-run", NULL, COC_OPTION_FLAG, &a->dry_run, false, 0, 0,
          "print the table of runs; nothing is run or written"},
@@ -69,6 +83,13 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "for the times of --dry-run where no run has been begun (`cocola bench step` tells)"},
         {"--quiet", NULL, COC_OPTION_FLAG, &a->quiet, false, 0, 0, "warnings and errors only"},
     };
+
+    memcpy(to, options, sizeof options);
+}
+
+static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *done)
+{
+    coc_option options[WHAT_OPTIONS + HOW_OPTIONS];
     const coc_cli cli = {
         .usage = "cocola sweep --config FILE --k LIST --out DIR [options]",
         .purpose =
@@ -84,9 +105,11 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
             "--set train.batch=2048\n      --k 32,128,512,2048 --samples 2048000 --seeds 1,2,3 "
             "--launch \"mpirun -n 2\" --out SWEEP\n",
         .options = options,
-        .option_count = sizeof options / sizeof options[0],
+        .option_count = WHAT_OPTIONS + HOW_OPTIONS,
     };
 
+    describe_what(a, options);
+    describe_how(a, options + WHAT_OPTIONS);
     return coc_cli_parse(&cli, argc, argv, done);
 }
 
@@ -166,23 +189,35 @@ static coc_status read_settings(arguments *a)
 
 /* ---- evaluation that is possible ------------------------------------------------------------ */
 
-/* Pairs of the split that an evaluation would have. */
-static coc_status count_windows(const coc_sweep *sweep, coc_split split, int64_t *windows)
+static coc_status count_windows(const char *name, coc_split split,
+                                const coc_data_settings *settings, int64_t *windows)
 {
-    const coc_data_settings *d = &sweep->base.data;
-    const char *name = split == COC_VALIDATION && d->valid[0] != '\0' ? d->valid : d->train;
-    coc_settings settings;
     coc_sampler *sampler = NULL;
     coc_store *store;
     coc_status status;
 
-    coc_settings_default(&settings); /* `cocola eval` has windows of its own */
     COC_TRY(coc_store_open(name, &store));
-    status = coc_sampler_create(store, split, &settings.data, 1, &sampler);
+    status = coc_sampler_create(store, split, settings, 1, &sampler);
     if (status == COC_OK) *windows = coc_sampler_windows(sampler);
     coc_sampler_destroy(&sampler);
     coc_store_close(&store);
     return status;
+}
+
+/* A model that sees the same noise often enough can learn it by heart: that is no leak. */
+static coc_status check_control(const coc_sweep_plan *plan)
+{
+    const coc_settings *s = &plan->run[plan->count - 1].settings;
+    int64_t windows, pairs = s->train.steps * s->train.batch;
+
+    if (!plan->run[plan->count - 1].control) return COC_OK;
+    COC_TRY(count_windows(s->data.train, COC_TRAIN, &s->data, &windows));
+    if (pairs > windows)
+        coc_log_warn("control runs see the %" PRId64
+                     " windows of %s %.1f times: what they learn by "
+                     "heart looks like a leak; give a smaller --leak-samples, or a larger store",
+                     windows, s->data.train, (double)pairs / (double)windows);
+    return COC_OK;
 }
 
 static void add_number(coc_numbers *numbers, int64_t value, int64_t most)
@@ -197,11 +232,15 @@ static void add_number(coc_numbers *numbers, int64_t value, int64_t most)
 static coc_status settle_evaluation(coc_sweep *sweep)
 {
     static const int64_t usual[] = {2, 8, 16, 64};
+    const coc_data_settings *d = &sweep->base.data;
     int64_t fewest = INT64_MAX, windows = 0;
+    coc_settings usual_settings; /* `cocola eval` has windows of its own */
 
+    coc_settings_default(&usual_settings);
     for (int split = 0; split < COC_SPLITS; split++) {
         if (!sweep->split[split]) continue;
-        COC_TRY(count_windows(sweep, split, &windows));
+        COC_TRY(count_windows(split == COC_VALIDATION && d->valid[0] != '\0' ? d->valid : d->train,
+                              split, &usual_settings.data, &windows));
         if (windows < fewest) fewest = windows;
         for (int i = 0; i < sweep->eval_k.count; i++)
             if (sweep->eval_k.value[i] > windows)
@@ -295,13 +334,16 @@ static coc_status run_plan(arguments *a, coc_sweep_plan *plan, int argc, char **
     if (a->only > plan->count)
         return COC_FAIL(COC_ERR_USAGE, "--only: %" PRId64 " is more than the %d runs of the sweep",
                         a->only, plan->count);
+    /* a plan may be made where the store is not */
+    if (!(a->list_jobs || a->dry_run) || coc_is_folder(a->sweep.base.data.train))
+        COC_TRY(settle_evaluation(&a->sweep));
     if (a->list_jobs) return print_jobs(a, plan, argc, argv);
     if (a->dry_run) {
         coc_sweep_measure(&a->sweep, plan);
         print_table(a, plan);
         return COC_OK;
     }
-    COC_TRY(settle_evaluation(&a->sweep));
+    COC_TRY(check_control(plan));
     COC_TRY(coc_sweep_take_folder(&a->sweep));
     COC_TRY(coc_sweep_execute(&a->sweep, plan, (int)a->only));
     coc_log_root("done; cocola report %s shows the runs", a->sweep.out);

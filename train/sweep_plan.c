@@ -137,6 +137,9 @@ static coc_status set_all(const coc_sweep *sweep, int64_t k, int64_t seed, bool 
         snprintf(s->data.train, sizeof s->data.train, "%s", sweep->control);
         s->data.valid[0] = '\0';
         s->train.valid_every = 0;
+        /* windows side by side, so that none is padded: two clips that end together tell */
+        s->data.windows = COC_WINDOWS_GRID;
+        s->data.overlap = 0;
     }
     COC_TRY(set_length(samples, s));
     COC_TRY(set_rate(sweep, k, s));
