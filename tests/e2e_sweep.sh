@@ -185,6 +185,8 @@ sed 's/width: 0.1/width: 0.2/' whole/k4-s1/config.yaml >other.yaml
 refused 2 "1 of 2 runs failed: k4-s1" sweep --out failing
 says "warning: k4-s1 failed: exit code 2: failing/k4-s1/checkpoints/last.h5 was written with other settings: .*model.width" refused.txt
 [ -s failing/k8-s1/eval.json ] || fail "the other run is done"
+refused 1 "2 of 2 runs failed" sweep --out unlaunched --launch false
+says "k4-s1 failed: exit code 1; see unlaunched/k4-s1/output.txt" refused.txt
 refused 4 "2 of 2 runs failed" sweep --out launched --launch nowhere/mpirun
 says "k8-s1 failed: exit code 127: nowhere/mpirun: cannot be started: No such file" refused.txt
 

@@ -101,27 +101,22 @@ static coc_status wait_for(const coc_child *child, pid_t process, int *code)
 
 /* ---- how it ended --------------------------------------------------------------------------- */
 
-/* The last line "cocola: ..." that was written to the output from `first` on, without the word; or
- * the last line of all; "" when there is none. */
+/* The last line "cocola: ..." that was written to the output from `first` on, without the word; ""
+ * when there is none. */
 static void last_words(const char *path, int64_t first, char *words, size_t room)
 {
     const int64_t end = coc_file_bytes(path);
     FILE *file = fopen(path, "r");
     char *line = NULL;
     size_t line_room = 0;
-    bool ours = false;
 
     words[0] = '\0';
     if (file == NULL) return;
     if (first < end - TAIL_BYTES) first = end - TAIL_BYTES;
-    if (fseek(file, (long)(first > 0 ? first : 0), SEEK_SET) != 0) first = end;
-    while (first < end && getline(&line, &line_room, file) > 0) {
-        const bool our = strncmp(line, "cocola: ", 8) == 0;
-
+    if (fseek(file, (long)first, SEEK_SET) != 0) rewind(file);
+    while (getline(&line, &line_room, file) > 0) {
         line[strcspn(line, "\n")] = '\0';
-        if (line[0] == '\0' || (ours && !our)) continue;
-        snprintf(words, room, "%s", our ? line + 8 : line);
-        ours = our;
+        if (strncmp(line, "cocola: ", 8) == 0) snprintf(words, room, "%s", line + 8);
     }
     free(line);
     fclose(file);
@@ -161,8 +156,10 @@ static coc_status judge(const coc_child *child, int code, int64_t first)
     if (number != 0)
         return COC_FAIL(COC_ERR_INTERNAL, "ended by signal %d (%s); see %s", number,
                         strsignal(number), child->output);
-    return COC_FAIL(status_of(WEXITSTATUS(code)), "exit code %d: %s", WEXITSTATUS(code),
-                    words[0] != '\0' ? words : "it says nothing");
+    if (words[0] == '\0')
+        return COC_FAIL(status_of(WEXITSTATUS(code)), "exit code %d; see %s", WEXITSTATUS(code),
+                        child->output);
+    return COC_FAIL(status_of(WEXITSTATUS(code)), "exit code %d: %s", WEXITSTATUS(code), words);
 }
 
 coc_status coc_child_run(const coc_child *child)

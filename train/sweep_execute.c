@@ -39,6 +39,8 @@ static void watch(void *context)
     w->done = w->before + w->step * w->run->settings.train.batch;
     if (w->step >= w->run->settings.train.steps)
         coc_progress_update(w->done, "pairs  %s: evaluation", w->run->name);
+    else if (w->step == 0)
+        coc_progress_update(w->done, "pairs  %s: beginning", w->run->name);
     else
         coc_progress_update(w->done, "pairs  %s: step %" PRId64 "/%" PRId64 ", loss %.3f",
                             w->run->name, w->step, w->run->settings.train.steps, w->loss);
@@ -284,8 +286,6 @@ coc_status coc_sweep_execute(const coc_sweep *sweep, const coc_sweep_plan *plan,
     if (status != COC_OK) return status;
     if (o.skipped > 0) coc_log_root("%d of the runs had been done before", o.skipped);
     if (o.failed == 0) return COC_OK;
-    return COC_FAIL(o.first,
-                    "%d of %d runs failed: %s; the others are done: the same command begins with "
-                    "these again",
+    return COC_FAIL(o.first, "%d of %d runs failed: %s; the same command begins with these again",
                     o.failed, only > 0 ? 1 : plan->count, o.names);
 }

@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "train/sweep.h"
 
-static const double most_steps = 4294967295.0; /* as train.steps */
+static const int64_t most_steps = 4294967295; /* as train.steps */
 
 const char *coc_vary_name(coc_vary vary)
 {
@@ -102,9 +102,10 @@ static coc_status set_length(int64_t samples, coc_settings *s)
                         "%" PRId64 " pairs are no whole number of batches of %" PRId64
                         "; give --samples a multiple, as %" PRId64,
                         samples, batch, (samples / batch + 1) * batch);
-    if ((double)(samples / batch) > most_steps)
-        return COC_FAIL(COC_ERR_SETTING, "%" PRId64 " pairs are more than %.0f steps of %" PRId64,
-                        samples, most_steps, batch);
+    if (samples / batch > most_steps)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "%" PRId64 " pairs are more than %" PRId64 " steps of %" PRId64, samples,
+                        most_steps, batch);
     s->train.steps = samples / batch;
     s->train.minutes = 0;
     return COC_OK;
