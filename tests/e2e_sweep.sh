@@ -98,6 +98,19 @@ sweep --out whole --leak noise_store --leak-samples 40 --dry-run >done.txt
 sweep --out whole --list-jobs >jobs.txt
 [ ! -s jobs.txt ] || fail "nothing is left to be done"
 
+# ---- K alone, in a batch that stays --------------------------------------------------------------
+"$COCOLA" sweep --config small.yaml --k 2,4 --samples 32 --splits test --eval-k 2 --out columns 2>columns.txt ||
+    { cat columns.txt >&2; fail "a sweep over loss.k"; }
+python3 - <<'PYTHON' || fail "loss.k is not what varies"
+import json
+
+logs = [[r for r in map(json.loads, open(f"columns/k{k}-s1/log.jsonl")) if r["kind"] == "train"] for k in (2, 4)]
+for k, log in zip((2, 4), logs):
+    assert len(log) == 8 and all(r["columns"] == k for r in log), log
+assert [r["learning_rate"] for r in logs[0]] == [r["learning_rate"] for r in logs[1]]
+assert logs[0][0]["loss"] < logs[1][0]["loss"]  # the same weights and samples, half the columns
+PYTHON
+
 # ---- the report ----------------------------------------------------------------------------------
 "$COCOLA" report whole >report.txt 2>report.err
 says '^4 runs; accuracy of the test split, mode both' report.txt
