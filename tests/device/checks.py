@@ -74,12 +74,8 @@ def info(ctx):
     ctx.found["machine"] = {"libraries": machine.libraries(text)}
     device = re.search(r"^ +0  (.*?) {2,}", text, re.M)
     if not device:
-        raise NotPossible(
-            "no GPU: "
-            + (re.search(r".*(no GPU|driver|CUDA).*", text) or ["cocola info lists none"])[
-                0
-            ].strip()
-        )
+        reason = re.search(r"^no device.*$", text, re.M)
+        raise NotPossible(reason.group(0) if reason else "cocola info lists no GPU", {"text": text})
     return device.group(1), {"text": text}
 
 

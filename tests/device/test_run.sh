@@ -43,11 +43,20 @@ done
 
 # ---- a stage that fails ----
 code=0
-COC_EMULATOR_NCCL="error 1 0" run --only ranks || code=$?
+COC_EMULATOR_MEMORY=1000000 run --only features,loss || code=$?
 [ $code -eq 1 ] || { cat "$out.txt" >&2; fail "exit code $code of a failed stage"; }
 schema
-is ranks failed
-grep -q "emulated: no network" "$out/results.json" || fail "the reason is not in results.json"
+is features failed
+is loss failed # the one does not end the other
+grep -q "GPU: no memory for" "$out/results.json" || fail "the reason is not in results.json"
+
+# ---- no GPU ----
+code=0
+COC_EMULATOR_DEVICES=0 run --only features || code=$?
+[ $code -eq 1 ] || { cat "$out.txt" >&2; fail "exit code $code without a GPU"; }
+schema
+is info "not possible here"
+is features "not possible here"
 
 # ---- no time ----
 code=0
