@@ -138,7 +138,8 @@ static void runs_are_grouped_by_k(void)
     const char *folder = coc_test_folder("report_runs");
     const coc_quantity accuracy = {COC_QUANTITY_ACCURACY, "test", "both", 32};
     const coc_quantity at_training_k = {COC_QUANTITY_EVAL_LOSS, "test", "both", 0};
-    const coc_quantity loss = {.kind = COC_QUANTITY_LOSS}, leak = {.kind = COC_QUANTITY_LEAK};
+    const coc_quantity loss = {.kind = COC_QUANTITY_LOSS}, chance = {.kind = COC_QUANTITY_CHANCE};
+    const coc_quantity leak = {.kind = COC_QUANTITY_LEAK};
     coc_report_axes axes;
     coc_report report;
     coc_mean m;
@@ -170,6 +171,9 @@ static void runs_are_grouped_by_k(void)
     REQUIRE_OK(coc_report_mean(&report, &loss, 8, &m));
     CHECK(m.n == 1);
     CHECK_NEAR(m.mean, log(8) - 1.1, 1e-8);
+    REQUIRE_OK(coc_report_mean(&report, &chance, 8, &m));
+    CHECK(m.n == 1);
+    CHECK_NEAR(m.mean, log(8), 1e-12);
     REQUIRE_OK(coc_report_mean(&report, &leak, 8, &m));
     CHECK(m.n == 1);
     CHECK_NEAR(m.mean, 1.5, 1e-8);

@@ -80,6 +80,7 @@ typedef enum {
     COC_QUANTITY_ACCURACY,  /* percent, at split, mode and k */
     COC_QUANTITY_EVAL_LOSS, /* nats, at split, mode and k; k 0: the K of training */
     COC_QUANTITY_LOSS,      /* nats, in training */
+    COC_QUANTITY_CHANCE,    /* nats: ln of the columns that counted in training */
     COC_QUANTITY_LEAK,      /* nats below chance of a control run; NAN for others */
     COC_QUANTITY_SPEED,     /* pairs a second */
     COC_QUANTITY_HOST,      /* GB */

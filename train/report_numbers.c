@@ -75,6 +75,8 @@ double coc_quantity_of(const coc_quantity *q, const coc_report_run *run)
         return row != NULL ? row->loss : NAN;
     case COC_QUANTITY_LOSS:
         return run->log.loss;
+    case COC_QUANTITY_CHANCE:
+        return log(run->log.columns);
     case COC_QUANTITY_LEAK:
         return log(run->log.columns) - run->log.loss;
     case COC_QUANTITY_SPEED:

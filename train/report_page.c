@@ -39,7 +39,8 @@ static const char page_style[] =
     ".series-0{color:var(--s0)}.series-1{color:var(--s1)}.series-2{color:var(--s2)}"
     ".series-3{color:var(--s3)}.series-4{color:var(--s4)}.series-5{color:var(--s5)}"
     ".series-6{color:var(--s6)}.series-7{color:var(--s7)}\n"
-    "@media print{body{margin:0;max-width:none}table{font-size:9px}th,td{padding:.1rem .3rem}}\n";
+    "@media print{body{margin:0;max-width:none}.wide{overflow:visible}"
+    "table{width:100%;font-size:8px}th,td{padding:1px 3px;white-space:normal}}\n";
 
 /* ---- series --------------------------------------------------------------------------------- */
 
@@ -150,9 +151,21 @@ static coc_status accuracy_figure(FILE *page, figure *f, const char *split)
     return COC_OK;
 }
 
+/* Where not all columns counted in training, its chance lies below ln K. */
+static bool counts_fewer(const figure *f)
+{
+    for (int64_t i = 0; i < f->report->runs; i++) {
+        const coc_report_run *run = &f->report->run[i];
+
+        if (run->finished && run->log.columns < 0.99 * (double)run->k) return true;
+    }
+    return false;
+}
+
 static coc_status loss_figure(FILE *page, figure *f)
 {
     const coc_quantity training = {.kind = COC_QUANTITY_LOSS};
+    const coc_quantity chance = {.kind = COC_QUANTITY_CHANCE};
     coc_quantity held_out = {.kind = COC_QUANTITY_EVAL_LOSS, .mode = f->axes->mode};
     char label[48];
 
@@ -164,6 +177,11 @@ static coc_status loss_figure(FILE *page, figure *f)
     }
     if (f->count == 0) return COC_OK;
     COC_TRY(add_level(f, "chance: ln K", true));
+    if (counts_fewer(f)) {
+        COC_TRY(add_quantity(f, &chance, "chance in training"));
+        f->series[f->count - 1].plain = true;
+        f->series[f->count - 1].dots = 0;
+    }
     draw(page, f,
          (coc_chart){.title = "Loss against ln K",
                      .x_name = "columns a row saw in training, K; below it ln K (nats)",
