@@ -107,6 +107,13 @@ static coc_status put_all(coc_h5 *h5, const coc_params *params, const real *runn
     return put_running(h5, params, running, values);
 }
 
+int64_t coc_checkpoint_writing_bytes(int64_t weights)
+{
+    const int64_t image = 3 * weights * (int64_t)sizeof(float); /* values and both moments */
+
+    return 3 * image; /* HDF5 grows its own by doubling, and hands out a copy */
+}
+
 coc_status coc_checkpoint_write(const char *path, const coc_params *params, const real *running,
                                 coc_checkpoint_info *info)
 {

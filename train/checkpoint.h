@@ -29,6 +29,10 @@ typedef struct {
 
 void coc_checkpoint_info_free(coc_checkpoint_info *info);
 
+/* Host memory that writing one with optimizer takes for a while: the file's image, as HDF5 builds
+ * it and as it is hashed and written. */
+int64_t coc_checkpoint_writing_bytes(int64_t weights);
+
 /* Write tensors and, if info->has_optimizer, what a run needs to go on: Adam's moments and the
  * training's own running statistics, which are `running` [runnings], host (NULL: params->running).
  * info->hash is filled in. Not collective (rank 0 calls it). Errors: COC_ERR_IO (full disk: nothing

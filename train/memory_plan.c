@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "model/similarity.h"
+#include "train/checkpoint.h"
 #include "train/clips.h"
 #include "train/passes.h"
 
@@ -41,6 +42,7 @@ coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *
     *plan = (coc_memory_plan){.parts = 0};
     COC_TRY(add_encoders(needs, plan));
     add(plan, "weights and optimizer", 4 * needs->weights * float_bytes);
+    if (host) add(plan, "a checkpoint being written", coc_checkpoint_writing_bytes(needs->weights));
     COC_TRY(coc_loader_bytes(s, needs->parts, needs->places, &device, &pinned));
     add(plan, "batches and features", device + (host ? pinned : 0));
     COC_TRY(

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# What `cocola plan` says of a rank's memory is what training then takes, within 5 % and what the program
+# itself takes; it says what fits, and what to change where something does not.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+rm -rf scratch_e2e_plan
+mkdir scratch_e2e_plan
+cd scratch_e2e_plan
+export OMP_NUM_THREADS=2
+config=$here/../configs/cocola-hps.yaml
+fail() { printf 'FAILED: %s\n' "$1" >&2; exit 1; }
+field() { grep -o "\"$1\": *[-0-9.a-z]*" "$2" | head -1 | sed 's/.*: *//'; }
+
+python3 "$here/make_songs.py" songs >/dev/null
+"$COCOLA" preprocess --layout folder --in songs --out store >/dev/null 2>&1
+
+# measure SETTING...: two steps of it; bytes to $planned and $taken.
+measure() {
+    local set=() s
+    for s in data.train=store train.steps=2 train.log_every=1 train.valid_every=1 train.checkpoint_every=0 "$@"; do set+=(--set "$s"); done
+    "$COCOLA" plan --config "$config" "${set[@]}" --json >plan.json
+    rm -rf run
+    "$COCOLA" train --config "$config" "${set[@]}" --out run >run.txt 2>&1 || { cat run.txt >&2; fail "$*"; }
+    planned=$(field bytes plan.json)
+    taken=$(grep '"step":2,' run/log.jsonl | grep -o '"host":[0-9]*' | sed 's/.*://')
+}
+check() {
+    measure "$@"
+    python3 - "$planned" "$base" "$taken" "$*" <<'PY'
+import sys
+planned, base, taken = (int(x) for x in sys.argv[1:4])
+off = (planned + base) / taken - 1
+print(f"{sys.argv[4]}: planned {planned / 1e6:.0f} MB, taken {taken / 1e6:.0f}, off {100 * off:+.1f} %")
+sys.exit(abs(off) > 0.05)
+PY
+}
+# What the program takes by itself, its libraries and the store's pages: from a run with hardly a model.
+measure model.width=0.1 model.depth=0.1 train.batch=2 model.bn_group=0
+base=$((taken - planned))
+[ $base -lt 120000000 ] || fail "the program takes $base bytes beside what is planned"
+narrow=(model.width=0.35 model.depth=0.6)
+check train.batch=12 model.bn_group=0
+check "${narrow[@]}" train.batch=48 model.bn_group=0
+check "${narrow[@]}" train.batch=96 model.bn_group=0 data.crop=1.25
+check "${narrow[@]}" train.batch=64 model.bn_group=16 train.micro_batch=32 train.keep_activations=1
+check "${narrow[@]}" train.batch=64 model.bn_group=16 train.micro_batch=16 train.keep_activations=3
+check "${narrow[@]}" train.batch=48 model.bn_group=0 data.features=mel model.profile=cocola-mel data.prefetch=0
+
+plan() { "$COCOLA" plan --config "$config" "$@"; }
+plan --set train.batch=4096 --set model.bn_group=32 --gpu-mem 24 --ranks 2 >large.txt
+grep -q 'It does not fit. Set train.micro_batch: ' large.txt || fail "no micro-batch is proposed"
+part=$(sed -n 's/.*Set train.micro_batch: \([0-9]*\)\..*/\1/p' large.txt)
+plan --set train.batch=4096 --set model.bn_group=32 --set train.micro_batch="$part" --gpu-mem 24 --ranks 2 | grep -q '^It fits' || fail "$part does not fit"
+plan --set train.batch=4096 --gpu-mem 24 | grep -q 'Set model.bn_group (now the whole batch)' || fail "no group is proposed"
+echo "all held"
