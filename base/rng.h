@@ -27,6 +27,7 @@ typedef enum {
     COC_DRAW_TEST = 12,
     COC_DRAW_CROP = 13,    /* which part of a window is seen; item, step as of COC_DRAW_SUBMIX */
     COC_DRAW_COLUMNS = 14, /* dealing pairs to groups of loss.k columns; step */
+    COC_DRAW_MADE = 15,    /* features of a self-test; item = pair, view, step, layer = channel */
 } coc_draw;
 
 typedef struct {

@@ -22,6 +22,7 @@ typedef enum { COC_FP32, COC_BF16 } coc_precision;
 typedef enum { COC_CONV_OWN, COC_CONV_CUDNN } coc_convolutions;
 typedef enum { COC_SIMILARITY_NORMAL, COC_SIMILARITY_IDENTITY } coc_similarity_init;
 typedef enum { COC_NEGATIVES_ALL, COC_NEGATIVES_SAME_MODE } coc_negatives;
+typedef enum { COC_PAIRING_SHUFFLED, COC_PAIRING_PAIRED } coc_bn_pairing;
 typedef enum { COC_SCHEDULE_CONSTANT, COC_SCHEDULE_COSINE } coc_schedule;
 
 typedef struct {
@@ -50,7 +51,8 @@ typedef struct {
     coc_similarity_init similarity_init;
     double similarity_scale; /* std of W, or the factor of the identity */
     double bn_momentum;
-    int64_t bn_group; /* pairs that share batch statistics; 0: the batch */
+    int64_t bn_group;          /* pairs that share batch statistics; 0: the batch */
+    coc_bn_pairing bn_pairing; /* which positives a group holds */
     double dropout, stochastic_depth;
     int threads; /* of the encoder; 0: OMP_NUM_THREADS */
 } coc_model_settings;

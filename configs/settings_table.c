@@ -16,6 +16,7 @@ static const char *const window_names[] = {"grid", "random", NULL};
 static const char *const profile_names[] = {"", "cocola-hps", "cocola-mel", NULL};
 static const char *const similarity_names[] = {"normal", "identity", NULL};
 static const char *const negatives_names[] = {"all", "same-mode", NULL};
+static const char *const pairing_names[] = {"shuffled", "paired", NULL};
 static const char *const schedule_names[] = {"constant", "cosine", NULL};
 
 static const coc_setting_section sections[] = {
@@ -126,6 +127,11 @@ static const coc_setting table[] = {
      1048576, NULL, "pairs",
      "Pairs that share batch statistics, whatever the number of ranks. 0, or more than the batch: "
      "the whole batch. Otherwise train.batch must be a multiple of it."},
+    {"model.bn_pairing", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(model, bn_pairing),
+     "shuffled", 0, 0, pairing_names, "",
+     "Which positives a batch-norm group holds, where a batch has several. shuffled: any, dealt "
+     "anew in every step. paired: those of its anchors, as published; then the statistics of a "
+     "group tell its own pairs from all others, which lowers the loss without anything learned."},
     {"model.dropout", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(model, dropout), "0.1", 0, 0.95,
      NULL, "", "Probability with which a pooled feature is dropped in training."},
     {"model.stochastic_depth", COC_SETTING_NUMBER, COC_EFFECT_RESULT,

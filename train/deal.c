@@ -157,7 +157,7 @@ coc_status coc_deal_create(const coc_settings *settings, int64_t groups, coc_dea
     d = *deal;
     d->settings = settings;
     COC_TRY_GOTO(status, coc_alloc(sets(settings), sizeof *d->members, &d->members), fail);
-    if (groups <= 1) return COC_OK;
+    if (groups <= 1 || settings->model.bn_pairing == COC_PAIRING_PAIRED) return COC_OK;
     COC_TRY_GOTO(status, coc_alloc(settings->train.batch, sizeof *d->pair_of, &d->pair_of), fail);
     COC_TRY_GOTO(status, coc_alloc(settings->train.batch, sizeof *d->slot_of, &d->slot_of), fail);
     return COC_OK;

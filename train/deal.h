@@ -3,7 +3,8 @@
  *
  * Pair p of step s is the one at position s * K + p of the training order. Its anchor stands in
  * slot p. Its positive does too with one batch-norm group; with several, positives are dealt to
- * slots by a permutation, since a group that holds both members of a pair leaks (docs/model.md).
+ * slots by a permutation, since a group that holds both members of a pair leaks (docs/model.md),
+ * but for model.bn_pairing: paired.
  * Rows and columns have sets where not every column counts for a row (loss.negatives, loss.k).
  */
 #ifndef COC_TRAIN_DEAL_H

@@ -276,6 +276,16 @@ coc_status coc_loader_next(coc_loader *l, const coc_batch **batch)
     return l->failed;
 }
 
+static coc_status next_of(void *from, const coc_batch **batch)
+{
+    return coc_loader_next(from, batch);
+}
+
+coc_batch_source coc_loader_source(coc_loader *l)
+{
+    return (coc_batch_source){next_of, l};
+}
+
 static coc_status create_places(coc_loader *l)
 {
     const coc_device *device = coc_clips_device(l->clips);

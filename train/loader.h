@@ -59,6 +59,15 @@ void coc_loader_set_modes_from(coc_loader *loader, int64_t modes_from);
  * the features, also when they happened in the thread. */
 coc_status coc_loader_next(coc_loader *loader, const coc_batch **batch);
 
+/* Where a step takes its batches from, part by part, when it is not given them: a loader, or
+ * whatever makes batches in a loader's order. */
+typedef struct {
+    coc_status (*next)(void *from, const coc_batch **batch); /* as coc_loader_next */
+    void *from;                                              /* borrowed */
+} coc_batch_source;
+
+coc_batch_source coc_loader_source(coc_loader *loader);
+
 /* What a loader takes of the device's memory (the host's, for a backend of the host), and of
  * page-locked memory; host backends take the latter from the same memory. Errors: COC_ERR_SETTING
  * (no such backend). */

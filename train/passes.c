@@ -90,11 +90,11 @@ static int place_of(const coc_passes *p, int64_t i)
     return i > before ? (int)(i - before) : 0;
 }
 
-/* The loader may write over the oldest of its batches, which the device may still read. */
+/* The source may write over the oldest of its batches, which the device may still read. */
 static coc_status next_part(const coc_passes *p, const coc_batch **batch)
 {
     COC_TRY(coc_comm_wait_device(p->comm, p->backend->device, NULL));
-    return coc_loader_next(p->loader, batch);
+    return p->source.next(p->source.from, batch);
 }
 
 static coc_status embed(coc_passes *p, const coc_batch_part *part, const coc_batch *batch,
@@ -134,7 +134,7 @@ static coc_status back(coc_passes *p, const coc_batch_part *part, coc_place *pla
                                 place->dh, ready, context);
 }
 
-/* Those that are kept first: after that the loader may write over their features. */
+/* Those that are kept first: after that the source may write over their features. */
 coc_status coc_passes_back(coc_passes *p, coc_gradient_ready ready, void *context)
 {
     const int64_t count = p->parts->count, again = count - p->places;

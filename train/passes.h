@@ -30,8 +30,8 @@ typedef struct {
     coc_comm *comm;
     coc_backend *backend;
     coc_params *params;
-    coc_loader *loader; /* where parts after the first come from */
-    coc_now *now;       /* of the backend */
+    coc_batch_source source; /* where parts after the first come from */
+    coc_now *now;            /* of the backend */
 
     int places;
     coc_place *place;
@@ -57,7 +57,7 @@ int64_t coc_passes_bytes(const coc_parts *parts, const coc_network *network, int
 
 /* Embeds the batch whose first part is given: h, rows, and the columns of the similarity on their
  * way. masks: dropout and stochastic depth are drawn. similarity NULL: no columns. Statistics are
- * added to params->stat. Collective. Errors: those of the loader, COC_ERR_RANKS, COC_ERR_DEVICE. */
+ * added to params->stat. Collective. Errors: those of the source, COC_ERR_RANKS, COC_ERR_DEVICE. */
 coc_status coc_passes_embed(coc_passes *passes, const coc_batch *first, bool masks,
                             coc_similarity *similarity);
 

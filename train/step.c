@@ -257,7 +257,7 @@ coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)
     settings.data.prefetch = 0;
     settings.model.graphs = false; /* few batches: not worth page-locked memory of its own */
     COC_TRY(coc_loader_create(&settings, t->sampler, &needs, &loader));
-    t->passes.loader = loader;
+    t->passes.source = coc_loader_source(loader);
     for (int64_t i = 0; i < rounds && status == COC_OK; i++) {
         const coc_batch *b;
 
@@ -273,7 +273,7 @@ coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)
     }
 
 done:
-    t->passes.loader = t->loader;
+    t->passes.source = coc_loader_source(t->loader);
     coc_loader_destroy(&loader);
     return status;
 }

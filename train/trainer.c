@@ -221,7 +221,7 @@ coc_status coc_trainer_start_loader(coc_trainer *t)
                                     .modes_from = coc_modes_from(&t->settings.data, t->steps)};
 
     COC_TRY(coc_loader_create(&t->settings, t->sampler, &needs, &t->loader));
-    t->passes.loader = t->loader;
+    t->passes.source = coc_loader_source(t->loader);
     return COC_OK;
 }
 
