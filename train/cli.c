@@ -293,6 +293,15 @@ void coc_words_free(coc_words *words)
     *words = (coc_words){0};
 }
 
+coc_status coc_cli_settings(const char *file, const coc_words *set, coc_settings *settings)
+{
+    coc_settings_default(settings);
+    COC_TRY(coc_settings_read_file(settings, file));
+    for (int i = 0; i < set->count; i++)
+        COC_TRY(coc_settings_set(settings, set->word[i]));
+    return coc_settings_check(settings);
+}
+
 coc_status coc_check_json_name(const char *name)
 {
     json_t *text = json_string(name);

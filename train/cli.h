@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/status.h"
+#include "configs/settings.h"
 
 typedef enum {
     COC_OPTION_FLAG,   /* bool */
@@ -47,6 +47,10 @@ typedef struct {
  * be empty before, and are freed with coc_words_free. Errors: COC_ERR_USAGE. */
 coc_status coc_cli_parse(const coc_cli *cli, int argc, char **argv, bool *done);
 void coc_words_free(coc_words *words);
+
+/* Settings of a run: those of the file, then of the list, checked together. Errors: COC_ERR_IO,
+ * COC_ERR_SETTING. */
+coc_status coc_cli_settings(const char *file, const coc_words *set, coc_settings *settings);
 
 /* Whether a file's name can stand in JSON. Errors: COC_ERR_INPUT when it is not UTF-8. */
 coc_status coc_check_json_name(const char *name);

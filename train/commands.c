@@ -20,6 +20,8 @@ static const coc_command commands[] = {
     {"import", "published weights (safetensors) -> checkpoint", false, coc_cmd_import},
     {"export", "checkpoint -> published weights (safetensors)", false, coc_cmd_export},
     {"bench", "how fast this machine trains, computes features, preprocesses", true, coc_cmd_bench},
+    {"selftest", "whether N ranks compute what one would, before a long run", true,
+     coc_cmd_selftest},
     {"info", "what this program is built from, and the GPUs and processor that it sees", false,
      coc_cmd_info},
     {"help", "what a command or a setting means: help COMMAND, help settings [NAME]", false,

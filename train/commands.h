@@ -42,6 +42,7 @@ coc_status coc_cmd_score(int argc, char **argv);
 coc_status coc_cmd_import(int argc, char **argv);
 coc_status coc_cmd_export(int argc, char **argv);
 coc_status coc_cmd_bench(int argc, char **argv);
+coc_status coc_cmd_selftest(int argc, char **argv);
 coc_status coc_cmd_info(int argc, char **argv);
 coc_status coc_cmd_help(int argc, char **argv);
 

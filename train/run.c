@@ -184,20 +184,25 @@ static coc_status prepare(coc_run *run, start *from)
     return there ? COC_OK : take_folder(run);
 }
 
+coc_status coc_run_share_weights(const coc_trainer *t)
+{
+    const coc_params *p = t->params;
+
+    COC_TRY(coc_broadcast(t->comm, "weights", p->value, p->weights, COC_REAL_TYPE, 0));
+    COC_TRY(coc_broadcast(t->comm, "first moments", p->m, p->weights, COC_REAL_TYPE, 0));
+    COC_TRY(coc_broadcast(t->comm, "second moments", p->v, p->weights, COC_REAL_TYPE, 0));
+    return coc_broadcast(t->comm, "running statistics", p->running, p->runnings, COC_REAL_TYPE, 0);
+}
+
 static coc_status share_start(coc_trainer *t, start *from)
 {
-    coc_params *p = t->params;
-
     COC_TRY(coc_broadcast(coc_comm_over_host(t->comm), "where the run begins", from,
                           sizeof *from / sizeof(int64_t), COC_INT64, 0));
     t->step = from->step;
     t->steps = from->steps;
     if (!from->loaded) return COC_OK; /* every rank drew the same weights */
-    p->batches = from->batches;
-    COC_TRY(coc_broadcast(t->comm, "weights", p->value, p->weights, COC_REAL_TYPE, 0));
-    COC_TRY(coc_broadcast(t->comm, "first moments", p->m, p->weights, COC_REAL_TYPE, 0));
-    COC_TRY(coc_broadcast(t->comm, "second moments", p->v, p->weights, COC_REAL_TYPE, 0));
-    return coc_broadcast(t->comm, "running statistics", p->running, p->runnings, COC_REAL_TYPE, 0);
+    t->params->batches = from->batches;
+    return coc_run_share_weights(t);
 }
 
 /* Rank 0: what is written while the run goes on. */

@@ -33,6 +33,10 @@ typedef struct {
 coc_status coc_run_open(coc_trainer *trainer, coc_run *run);
 void coc_run_close(coc_run *run); /* takes one that is closed, or zero */
 
+/* Weights, moments and running statistics of rank 0 to all ranks. Collective. Errors:
+ * COC_ERR_RANKS. */
+coc_status coc_run_share_weights(const coc_trainer *trainer);
+
 /* Put re-estimated running statistics in place (eval.bn_reestimate; 0: nothing happens), for a
  * validation and a save at this step, and take them away again. They depend on the weights alone,
  * and training goes on with its own, so a run is the same wherever it was saved. Collective. */
