@@ -29,6 +29,20 @@ assert [l["of"] for l in o["lines"]] == ["encoder", "norms", "W", "running stati
 assert all(l["check"] == "ranks" and l["passed"] and l["value"] <= l["bound"] for l in o["lines"])
 PYTHON
 
+echo "a leak ends with exit code 6 and its name"
+leaky=("${small[@]}" --set train.batch=8 --set model.bn_group=4 --set model.bn_pairing=paired --set data.channel_mode=both)
+"$COCOLA" selftest leak "${leaky[@]}" --steps 160 --json >object 2>err
+[ $? = 6 ] || fail "exit code of a leak"
+grep -q "by: pairing" err || fail "a leak: $(cat err)"
+python3 - <<'PYTHON' || fail "the object is not what it must be"
+import json
+o = json.load(open("object"))
+t = {r["name"]: r for r in o["trained"]}
+assert o["ranks"] == 1 and len(t) == 5
+assert t["pairing"]["leaks"] and t["this configuration"]["below"] == t["pairing"]["below"] > 0.02
+assert t["control (paired)"]["below"] > 0.02 and not t["channel mode"]["tried"]
+PYTHON
+
 echo "what is refused"
 "$COCOLA" selftest "${small[@]}" --only rank >out 2>err
 [ $? = 2 ] || fail "an unknown check: exit code"

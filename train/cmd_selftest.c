@@ -12,6 +12,7 @@
 #include "train/commands.h"
 #include "train/same.h"
 #include "train/selftest.h"
+#include "train/selftest_command.h"
 
 enum { MOST_CHECKS = 16 };
 
@@ -50,10 +51,11 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
     char *checks = describe_checks();
     char *details = coc_format(
         "%s\nA line fails where its value is above its bound; then the exit code is 6.\n\n"
-        "example:\n  mpirun -n 8 cocola selftest --config configs/cocola-hps.yaml\n",
+        "example:\n  mpirun -n 8 cocola selftest --config configs/cocola-hps.yaml\n\n"
+        "`cocola selftest leak --help`: whether a batch tells pairs of noise apart.\n",
         checks != NULL ? checks : "");
     const coc_cli cli = {
-        .usage = "cocola selftest --config FILE [options]",
+        .usage = "cocola selftest [leak] --config FILE [options]",
         .purpose = "Whether these ranks, on these machines, compute what one rank would: minutes, "
                    "before a long\nrun. On a few pairs of random features, with the model and the "
                    "loss of the settings.\nRuns on MPI ranks: the same ones as the run.",
@@ -184,8 +186,10 @@ coc_status coc_cmd_selftest(int argc, char **argv)
     arguments a = {0};
     coc_selftest test = {.line = NULL};
     bool done;
-    coc_status status = parse_arguments(argc, argv, &a, &done);
+    coc_status status;
 
+    if (argc > 1 && strcmp(argv[1], "leak") == 0) return coc_selftest_leak(argc - 1, argv + 1);
+    status = parse_arguments(argc, argv, &a, &done);
     if (done) return status;
     coc_settings_default(&test.settings);
     if (status == COC_OK) status = choose(&a.only, checks);

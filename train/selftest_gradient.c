@@ -260,8 +260,8 @@ coc_status coc_selftest_passes(coc_selftest *test, const char *name)
 
 /* ---- finite differences --------------------------------------------------------------------- */
 
-/* What the loss is to change by to either side, if the gradient is right: far above the rounding of
- * a loss (1e-6), and little enough for the next terms to stay below the bound. */
+/* Share of the loss by which it is to change to either side, if the gradient is right: far above
+ * the loss's rounding (1e-6), and little enough for the next terms to stay below the bound. */
 static const double wanted_change = 5e-3;
 
 typedef struct {
@@ -273,17 +273,21 @@ typedef struct {
     real *changed; /* [weights] host */
 } direction;
 
-/* Loss at the weights + distance * gradient / norm. */
-static coc_status loss_at(const direction *d, double distance, double *loss)
+/* Loss at the weights + distance * gradient / norm; and what the gradient says that it changes by.
+ * Weights are floats, which do not take a change that is small beside them: what they took counts.
+ */
+static coc_status loss_at(const direction *d, double distance, double *loss, double *said)
 {
     const coc_trainer *t = d->model->trainer;
     const int64_t n = d->at->weights;
     coc_loss l;
 
+    *said = 0;
     for (int64_t i = 0; i < n; i++) {
-        const double u = d->at->kind[i] == d->kind ? (double)d->at->gradient[i] / d->norm : 0;
+        const double g = d->at->kind[i] == d->kind ? (double)d->at->gradient[i] : 0;
 
-        d->changed[i] = (real)((double)d->value[i] + distance * u);
+        d->changed[i] = (real)((double)d->value[i] + distance * g / d->norm);
+        *said += g * ((double)d->changed[i] - (double)d->value[i]);
     }
     COC_TRY(coc_selftest_send(t->backend, t->params->value, d->changed, n * (int64_t)sizeof(real)));
     COC_TRY(gradient(d->model, &l));
@@ -291,33 +295,36 @@ static coc_status loss_at(const direction *d, double distance, double *loss)
     return COC_OK;
 }
 
-/* Slope of the loss there: central differences at two distances, whose errors of second order
- * cancel. */
-static coc_status slope(const direction *d, double distance, double *out)
+/* Slope of the loss there, and as the gradient says: central differences at two distances, whose
+ * errors of second order cancel. */
+static coc_status slope(const direction *d, double distance, double *found, double *said)
 {
-    double loss[4];
+    static const double places[4] = {1, -1, 2, -2}, weights[4] = {8, -8, -1, 1};
 
-    COC_TRY(loss_at(d, distance, &loss[0]));
-    COC_TRY(loss_at(d, -distance, &loss[1]));
-    COC_TRY(loss_at(d, 2 * distance, &loss[2]));
-    COC_TRY(loss_at(d, -2 * distance, &loss[3]));
-    *out = (8 * (loss[0] - loss[1]) - (loss[2] - loss[3])) / (12 * distance);
+    *found = *said = 0;
+    for (int i = 0; i < 4; i++) {
+        double loss, change;
+
+        COC_TRY(loss_at(d, places[i] * distance, &loss, &change));
+        *found += weights[i] * loss / (12 * distance);
+        *said += weights[i] * change / (12 * distance);
+    }
     return COC_OK;
 }
 
 static coc_status differ_along(coc_selftest *test, const char *name, direction *d)
 {
     const double bound = bounds_of(&test->settings).difference;
-    double found;
+    double found, said;
 
     d->norm = 0;
     for (int64_t i = 0; i < d->at->weights; i++)
         if (d->at->kind[i] == d->kind)
             d->norm += (double)d->at->gradient[i] * (double)d->at->gradient[i];
     d->norm = sqrt(d->norm);
-    COC_TRY(slope(d, wanted_change / d->norm, &found));
-    return coc_selftest_add(test, name, kind_names[d->kind], fabs(found / d->norm - 1), bound,
-                            "norm of the gradient %.5g, slope of the loss %.5g", d->norm, found);
+    COC_TRY(slope(d, wanted_change * d->at->loss.loss / d->norm, &found, &said));
+    return coc_selftest_add(test, name, kind_names[d->kind], fabs(found / said - 1), bound,
+                            "slope of the loss %.5g, should be %.5g", found, said);
 }
 
 static coc_status differ(coc_selftest *test, const char *name, const coc_selftest_model *model,
