@@ -20,7 +20,8 @@ static coc_status host_alloc(const coc_device *device, size_t bytes, void **memo
     if (posix_memalign(memory, alignment, bytes > 0 ? bytes : alignment) != 0) {
         *memory = NULL;
         return COC_FAIL(COC_ERR_MEMORY,
-                        "no memory for %.1f MB; lower train.batch or the model's width",
+                        "no memory for %.1f MB; set train.micro_batch, or lower train.batch or the "
+                        "model's width",
                         1e-6 * (double)bytes);
     }
     /* a refusal only costs speed */

@@ -35,13 +35,6 @@ uint32_t coc_rng_next(coc_rng_sequence *sequence)
     return sequence->words[element % 4];
 }
 
-double coc_rng_next_uniform(coc_rng_sequence *sequence)
-{
-    const uint64_t high = coc_rng_next(sequence), low = coc_rng_next(sequence);
-
-    return (double)((high << 32 | low) >> 11) * 0x1p-53;
-}
-
 uint32_t coc_rng_next_below(coc_rng_sequence *sequence, uint32_t n)
 {
     /* multiply-shift with rejection of the short last interval (Lemire 2019) */

@@ -59,7 +59,6 @@ typedef struct {
 
 coc_rng_sequence coc_rng_sequence_begin(coc_rng_key key);
 uint32_t coc_rng_next(coc_rng_sequence *sequence);
-double coc_rng_next_uniform(coc_rng_sequence *sequence); /* [0, 1), 53 bits */
 uint32_t coc_rng_next_below(coc_rng_sequence *sequence,
                             uint32_t n); /* 0 .. n - 1, unbiased; n >= 1 */
 

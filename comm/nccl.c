@@ -321,8 +321,10 @@ static coc_status subgroup(coc_comm *comm, int first, int last, coc_comm **sub)
 coc_status coc_comm_nccl(coc_comm *host, const coc_device *device,
                          const coc_comm_settings *settings, coc_comm **comm)
 {
-    const coc_nccl like = {
-        .device = device, .channels = settings->nccl_channels, .memory = settings->nccl_memory};
+    const coc_nccl like = {.device = device,
+                           .channels = settings->nccl_channels,
+                           .memory = settings->nccl_memory,
+                           .first_step = -1};
     coc_nccl *s;
     coc_status status;
 

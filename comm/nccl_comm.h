@@ -84,7 +84,7 @@ typedef struct coc_nccl {
     coc_where_count count;
     coc_stream *stream;
     coc_nccl_marks *marks;
-    int64_t first_step; /* the first step that was waited for; 0: none yet */
+    int64_t first_step; /* the first step that was waited for; -1: none yet */
     coc_nccl_request *idle;
 } coc_nccl;
 

@@ -121,8 +121,7 @@ typedef struct {
 static double deadline_of(const coc_nccl *s)
 {
     const coc_nccl *top = s->top;
-    const bool first =
-        top->comm->step == 0 || top->first_step == 0 || top->comm->step == top->first_step;
+    const bool first = top->first_step < 0 || top->comm->step == top->first_step;
 
     return top->comm->deadline * (first && !s->connecting ? FIRST_STEP : 1);
 }
@@ -216,7 +215,7 @@ coc_status coc_nccl_wait_device(coc_comm *comm, const coc_device *device, coc_st
     status = watch(&w.awaited, look_at_device, &w);
     coc_nccl_marks_await(top->marks, false);
     if (status != COC_OK) return status;
-    if (top->first_step == 0) top->first_step = top->comm->step;
+    if (top->first_step < 0) top->first_step = top->comm->step;
     coc_nccl_marks_forget(top->marks);
     return COC_OK;
 }

@@ -85,16 +85,6 @@ coc_status coc_settings_check(const coc_settings *settings)
     return COC_OK;
 }
 
-coc_status coc_settings_of_run(coc_settings *settings, const char *path,
-                               const char *const *assignments, int count)
-{
-    coc_settings_default(settings);
-    COC_TRY(coc_settings_read_file(settings, path));
-    for (int i = 0; i < count; i++)
-        COC_TRY(coc_settings_set(settings, assignments[i]));
-    return coc_settings_check(settings);
-}
-
 coc_status coc_settings_unknown(const char *name)
 {
     const char *words[16], *nearest;

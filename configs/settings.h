@@ -143,11 +143,6 @@ coc_status coc_settings_set(coc_settings *settings, const char *assignment);
  * no multiple of the batch-norm group. Errors: COC_ERR_SETTING. */
 coc_status coc_settings_check(const coc_settings *settings);
 
-/* Settings of a run: the defaults, over them a file, over it `count` assignments as of
- * coc_settings_set; checked. Errors: COC_ERR_IO, COC_ERR_SETTING. */
-coc_status coc_settings_of_run(coc_settings *settings, const char *path,
-                               const char *const *assignments, int count);
-
 /* All settings as YAML that reads back to the same values, with or without the help as comments.
  * The caller frees it; NULL without memory. */
 char *coc_settings_print(const coc_settings *settings, bool with_help);

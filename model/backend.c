@@ -127,8 +127,9 @@ coc_status coc_backend_status(coc_backend *b)
     b->status = COC_OK;
     if (status == COC_OK) return COC_OK;
     /* said here: a text that a working thread recorded is not seen by this one */
-    return COC_FAIL(status,
-                    "backend %s: no working memory for an operation; lower train.batch or the "
-                    "model's width",
-                    b->ops->name);
+    return COC_FAIL(
+        status,
+        "backend %s: no working memory for an operation; set train.micro_batch, or lower "
+        "train.batch or the model's width",
+        b->ops->name);
 }

@@ -1,7 +1,7 @@
 /* model/ops.h - every operation of the model, in one table, for each backend.
  *
- * `ref` is the specification: plain loops, compiled for float and for double. `cpu` is fast. `cuda`
- * will fill the same table. All entries are required.
+ * `ref` is the specification: plain loops, compiled for float and for double. `cpu` is fast, `cuda`
+ * is for GPUs. All entries are required.
  *
  * The fused plan. Only raw convolution outputs are stored. A batch norm is, at use, a scale and a
  * shift a channel; whoever reads a raw tensor applies norm, SiLU and squeeze-excitation gate on the

@@ -174,7 +174,7 @@ static coc_status plan(const arguments *a)
     coc_plan_for f;
     coc_step_plan p;
 
-    COC_TRY(coc_settings_of_run(&s, a->config, a->set.word, a->set.count));
+    COC_TRY(coc_cli_settings(a->config, &a->set, &s));
     COC_TRY(make_plan(a, &s, &f, &p));
     if (a->json) return print_json(&f, &p);
     print_batch(&s, &p);

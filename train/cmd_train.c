@@ -1,4 +1,6 @@
 /* train/cmd_train.c - `cocola train`: store -> checkpoints and log, on MPI ranks. */
+#include <stdio.h>
+
 #include "base/log.h"
 #include "train/cli.h"
 #include "train/commands.h"
@@ -6,7 +8,7 @@
 #include "train/trainer.h"
 
 typedef struct {
-    const char *config, *out;
+    const char *config, *out, *backend, *precision;
     coc_words set;
     bool quiet;
 } arguments;
@@ -20,6 +22,10 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "a setting that wins over the file, as train.batch=64; may be repeated"},
         {"--out", "RUN", COC_OPTION_TEXT, &a->out, true, 0, 0,
          "folder for checkpoints, log.jsonl and config.yaml; made if missing"},
+        {"--backend", "NAME", COC_OPTION_TEXT, &a->backend, false, 0, 0,
+         "cpu, cuda or ref: short for --set model.backend=NAME"},
+        {"--precision", "NAME", COC_OPTION_TEXT, &a->precision, false, 0, 0,
+         "fp32 or bf16: short for --set model.precision=NAME"},
         {"--quiet", NULL, COC_OPTION_FLAG, &a->quiet, false, 0, 0, "warnings and errors only"},
     };
     const coc_cli cli = {
@@ -37,6 +43,23 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
     };
 
     return coc_cli_parse(&cli, argc, argv, done);
+}
+
+/* An option that is short for a setting. */
+static coc_status set_short(const char *key, const char *value, coc_settings *settings)
+{
+    char assignment[128];
+
+    if (value == NULL) return COC_OK;
+    (void)!snprintf(assignment, sizeof assignment, "%s=%s", key, value);
+    return coc_settings_set(settings, assignment);
+}
+
+static coc_status read_settings(const arguments *a, coc_settings *settings)
+{
+    COC_TRY(coc_cli_settings(a->config, &a->set, settings));
+    COC_TRY(set_short("model.backend", a->backend, settings));
+    return set_short("model.precision", a->precision, settings);
 }
 
 static coc_status train(const coc_settings *settings, coc_comm *comm, const char *run)
@@ -61,8 +84,7 @@ coc_status coc_cmd_train(int argc, char **argv)
 
     if (done) return status;
     coc_settings_default(&settings);
-    if (status == COC_OK)
-        status = coc_settings_of_run(&settings, a.config, a.set.word, a.set.count);
+    if (status == COC_OK) status = read_settings(&a, &settings);
     coc_words_free(&a.set);
     coc_log_set_quiet(a.quiet);
     COC_TRY(coc_comm_start(&settings.comm, &comm));

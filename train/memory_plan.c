@@ -32,22 +32,55 @@ static coc_status add_encoders(const coc_memory_needs *needs, coc_memory_plan *p
     return COC_OK;
 }
 
+/* Working memory of the own kernels of a GPU: the gradient at the largest raw 1 x 1 output, or a
+ * block of logits, with the quarter of room that is taken once (model/cuda/backend.c); and
+ * cuBLAS's.
+ */
+static int64_t accelerator_scratch(const coc_memory_needs *needs)
+{
+    const int64_t blas = (int64_t)32 << 20, logits = (int64_t)256 << 20;
+    int64_t largest = logits;
+
+    for (int i = 0; i < needs->seen->blocks; i++) {
+        const coc_conv *c = &needs->seen->block[i].expand;
+        const int64_t bytes =
+            2 * needs->parts->most * c->out_h * c->out_w * c->out_c * (int64_t)needs->stored_bytes;
+
+        if (needs->seen->block[i].has_expand && bytes > largest) largest = bytes;
+    }
+    return largest + largest / 4 + blas;
+}
+
+static coc_status add_loaders(const coc_memory_needs *needs, coc_memory_plan *plan)
+{
+    const bool host = needs->side == COC_HOST;
+    coc_settings s = *needs->settings;
+    int64_t device, pinned;
+
+    COC_TRY(coc_loader_bytes(&s, needs->parts, needs->places, &device, &pinned));
+    add(plan, "batches and features", device + (host ? pinned : 0));
+    COC_TRY(coc_clips_bytes(s.model.backend, s.data.features, COC_FRAMES, false, &device, &pinned));
+    add(plan, "features of validation", device + (host ? pinned : 0));
+    if (s.eval.bn_reestimate == 0) return COC_OK;
+    s.data.prefetch = 0; /* as coc_reestimate_running makes one */
+    s.model.graphs = false;
+    COC_TRY(coc_loader_bytes(&s, needs->parts, 1, &device, &pinned));
+    add(plan, "batches of re-estimation", device + (host ? pinned : 0));
+    return COC_OK;
+}
+
 coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *plan)
 {
     const coc_settings *s = needs->settings;
     const int64_t float_bytes = (int64_t)sizeof(float);
     const bool host = needs->side == COC_HOST;
-    int64_t device, pinned;
 
     *plan = (coc_memory_plan){.parts = 0};
     COC_TRY(add_encoders(needs, plan));
     add(plan, "weights and optimizer", 4 * needs->weights * float_bytes);
     if (host) add(plan, "a checkpoint being written", coc_checkpoint_writing_bytes(needs->weights));
-    COC_TRY(coc_loader_bytes(s, needs->parts, needs->places, &device, &pinned));
-    add(plan, "batches and features", device + (host ? pinned : 0));
-    COC_TRY(
-        coc_clips_bytes(s->model.backend, s->data.features, COC_FRAMES, false, &device, &pinned));
-    add(plan, "features of validation", device + (host ? pinned : 0));
+    COC_TRY(add_loaders(needs, plan));
+    if (!host) add(plan, "scratch of operations", accelerator_scratch(needs));
     if (s->model.conv == COC_CONV_CUDNN) add(plan, "cuDNN's scratch", COC_CUDNN_MOST_SCRATCH);
     add(plan, "similarity", coc_similarity_bytes(needs->parts, needs->whole->embedding));
     add(plan, "embeddings and masks", coc_passes_bytes(needs->parts, needs->seen, needs->places));
@@ -56,7 +89,7 @@ coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *
 
 coc_status coc_memory_plan_check(const coc_memory_plan *plan, const coc_device *device, int sharers)
 {
-    char parts[512] = "";
+    char parts[800] = "";
     int64_t left, all;
     size_t used = 0;
 
@@ -65,11 +98,13 @@ coc_status coc_memory_plan_check(const coc_memory_plan *plan, const coc_device *
     for (int i = 0; i < plan->parts && used < sizeof parts; i++)
         used += (size_t)snprintf(parts + used, sizeof parts - used, "%s%s %.2f", i > 0 ? ", " : "",
                                  plan->part[i].name, 1e-9 * (double)plan->part[i].bytes);
-    return COC_FAIL(COC_ERR_MEMORY,
-                    "a rank needs %.2f GB on the %s (%s), which has %.2f GB left for %d rank%s: "
-                    "lower train.batch or model.width, or use more ranks or GPUs",
-                    1e-9 * (double)plan->bytes, device->name, parts, 1e-9 * (double)left, sharers,
-                    sharers > 1 ? "s" : "");
+    return COC_FAIL(
+        COC_ERR_MEMORY,
+        "a rank needs %.2f GB on the %s (%s), which has %.2f GB left for %d rank%s: "
+        "set train.micro_batch, lower train.batch or model.width, or use more ranks or GPUs "
+        "(cocola plan says what fits)",
+        1e-9 * (double)plan->bytes, device->name, parts, 1e-9 * (double)left, sharers,
+        sharers > 1 ? "s" : "");
 }
 
 /* Share of the memory that is planned away at most: operations want working memory of their own. */

@@ -31,7 +31,7 @@ typedef struct {
     coc_side side; /* of the backend's device: page-locked memory counts on the host */
 } coc_memory_needs;
 
-/* All but the working memory of own operations, which is found out in the first step. Errors:
+/* All but the working memory of operations of the host, a few megabytes. Errors:
  * COC_ERR_MEMORY (of the host, for the planning itself). */
 coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *plan);
 

@@ -1,5 +1,5 @@
 /* train/step.c - one training step. Read compute_gradient and update_weights first: they are the
- * algorithm; the rest of the file draws masks, sends gradients while backward goes on, and waits.
+ * algorithm; the rest of the file sends gradients while backward goes on, and waits.
  *
  * The two only give work to the device's stream. On the host that work is done at once; on an
  * accelerator later, and train/replay.c records it once and launches it again in every step. So

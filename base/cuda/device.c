@@ -42,10 +42,11 @@ static coc_status device_alloc(const coc_device *device, size_t bytes, void **me
     (void)cudaGetLastError(); /* it is told here */
     if (error != cudaErrorMemoryAllocation) return coc_cuda_check(error, "taking memory");
     (void)cudaMemGetInfo(&left, &all);
-    return COC_FAIL(COC_ERR_MEMORY,
-                    "GPU: no memory for %.1f MB: %.1f of %.1f MB are left; lower train.batch or "
-                    "the model's width",
-                    1e-6 * (double)bytes, 1e-6 * (double)left, 1e-6 * (double)all);
+    return COC_FAIL(
+        COC_ERR_MEMORY,
+        "GPU: no memory for %.1f MB: %.1f of %.1f MB are left; set train.micro_batch, or "
+        "lower train.batch or the model's width",
+        1e-6 * (double)bytes, 1e-6 * (double)left, 1e-6 * (double)all);
 }
 
 static coc_status device_enter(const coc_device *device)

@@ -17,7 +17,7 @@
 coc_status coc_cuda_choose(int local_rank, int local_size, bool share, int *sharers);
 
 /* The chosen device, or the first. Made at the first call, for the life of the process.
- * Errors: COC_ERR_DEVICE. */
+ * Errors: COC_ERR_DEVICE (too old a device or driver: coc_cuda_usable). */
 coc_status coc_cuda_device(const coc_device **device);
 
 /* What the runtime's functions take for a stream of that device; NULL: the main one. */

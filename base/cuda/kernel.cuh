@@ -62,6 +62,26 @@ __device__ __forceinline__ vec8 load8(const bf16 *p)
              __uint_as_float(w.w << 16), __uint_as_float(w.w & 0xffff0000u)}};
 }
 
+/* Four of them. */
+struct vec4 {
+    float v[4];
+};
+
+__device__ __forceinline__ vec4 load4(const float *p)
+{
+    const float4 a = *reinterpret_cast<const float4 *>(p);
+
+    return {{a.x, a.y, a.z, a.w}};
+}
+
+__device__ __forceinline__ vec4 load4(const bf16 *p)
+{
+    const uint2 w = *reinterpret_cast<const uint2 *>(p);
+
+    return {{__uint_as_float(w.x << 16), __uint_as_float(w.x & 0xffff0000u),
+             __uint_as_float(w.y << 16), __uint_as_float(w.y & 0xffff0000u)}};
+}
+
 __device__ __forceinline__ void store8(float *p, const vec8 &x)
 {
     *reinterpret_cast<float4 *>(p) = make_float4(x.v[0], x.v[1], x.v[2], x.v[3]);

@@ -48,26 +48,8 @@ template <int K, int S, int ODD> struct taps {
     }
 };
 
-/* Four channels, of which a thread loads and keeps less at once than of eight: it has six factors a
- * channel, and many positions on their way. */
-struct vec4 {
-    float v[4];
-};
-
-__device__ __forceinline__ vec4 load4(const float *p)
-{
-    const float4 a = *reinterpret_cast<const float4 *>(p);
-
-    return {{a.x, a.y, a.z, a.w}};
-}
-
-__device__ __forceinline__ vec4 load4(const bf16 *p)
-{
-    const uint2 w = *reinterpret_cast<const uint2 *>(p);
-
-    return {{__uint_as_float(w.x << 16), __uint_as_float(w.x & 0xffff0000u),
-             __uint_as_float(w.y << 16), __uint_as_float(w.y & 0xffff0000u)}};
-}
+/* Four channels (vec4), of which a thread loads and keeps less at once than of eight: it has six
+ * factors a channel, and many positions on their way. */
 
 /* tile [clips][dy_rows][dy_cols][LANES] = dy, 0 outside, from output (row, col) on. */
 template <typename T, int BATCH>

@@ -97,25 +97,6 @@ __device__ __forceinline__ vec8 plus(const vec8 &x, const vec8 &y)
     return z;
 }
 
-struct vec4 {
-    float v[4];
-};
-
-__device__ __forceinline__ vec4 load4(const float *p)
-{
-    const float4 a = *reinterpret_cast<const float4 *>(p);
-
-    return {{a.x, a.y, a.z, a.w}};
-}
-
-__device__ __forceinline__ vec4 load4(const bf16 *p)
-{
-    const uint2 w = *reinterpret_cast<const uint2 *>(p);
-
-    return {{__uint_as_float(w.x << 16), __uint_as_float(w.x & 0xffff0000u),
-             __uint_as_float(w.y << 16), __uint_as_float(w.y & 0xffff0000u)}};
-}
-
 __device__ __forceinline__ void store4(bf16 *p, const vec4 &x)
 {
     *reinterpret_cast<uint2 *>(p) =
