@@ -207,10 +207,14 @@ static void say_what_begins(const loop *l)
     const coc_trainer *t = l->t;
 
     coc_log_root("training: %" PRId64 " windows of %" PRId64 " tracks, %" PRId64
-                 " pairs a step on %d rank%s, %.2f million weights, %s",
+                 " pairs a step on %d rank%s, %.2f million weights, %s, %s",
                  coc_sampler_windows(t->sampler), coc_sampler_tracks(t->sampler),
                  t->settings.train.batch, t->comm->size, t->comm->size > 1 ? "s" : "",
-                 1e-6 * (double)t->params->weights, t->settings.model.backend);
+                 1e-6 * (double)t->params->weights, t->settings.model.backend,
+                 coc_precision_name(t->settings.model.precision));
+    if (t->parts.count > 1)
+        coc_log_root("a step in %" PRId64 " parts of %" PRId64 " pairs; activations of %d are kept",
+                     t->parts.count, t->parts.size, t->passes.places);
     if (t->settings.comm.nccl_memory != COC_NCCL_PLAIN && strcmp(t->comm->ops->name, "nccl") == 0)
         coc_log_root("comm.nccl_memory: %s has not been run on real "
                      "hardware yet; a rank that is late ends the job at once",

@@ -1,5 +1,5 @@
 /* train/step.c - one training step. Read compute_gradient and update_weights first: they are the
- * algorithm; the rest of the file sends gradients while backward goes on, and waits.
+ * algorithm; the rest of the file begins and ends a step, records it, and waits.
  *
  * The two only give work to the device's stream. On the host that work is done at once; on an
  * accelerator later, and train/replay.c records it once and launches it again in every step. So
@@ -8,49 +8,12 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "train/buckets.h"
 #include "train/replay.h"
 #include "train/trainer.h"
 
-/* Gradients are summed over ranks in pieces of at least this many weights (1 MB), started as soon
- * as backward has finished them. */
-enum { BUCKET = 1 << 18, MAX_BUCKETS = 128 };
-
-typedef struct {
-    coc_trainer *trainer;
-    int64_t unsent; /* gradients at offsets >= unsent are on their way */
-    int count;
-    coc_request *request[MAX_BUCKETS];
-} bucket_list;
-
-static coc_status send_bucket(void *context, int64_t first)
-{
-    bucket_list *list = context;
-    coc_trainer *t = list->trainer;
-
-    if (t->comm->size == 1) return COC_OK;
-    if (first > 0 && list->unsent - first < BUCKET) return COC_OK;
-    if (first > 0 && list->count == MAX_BUCKETS - 1)
-        return COC_OK; /* the last takes all the rest */
-    COC_TRY(t->comm->ops->start_all_reduce(t->comm, "sum of gradients", t->params->grad + first,
-                                           list->unsent - first, COC_REAL_TYPE, NULL,
-                                           &list->request[list->count]));
-    list->count++;
-    list->unsent = first;
-    return COC_OK;
-}
-
-static coc_status wait_buckets(bucket_list *list)
-{
-    coc_status status = COC_OK;
-
-    for (int i = 0; i < list->count; i++) {
-        const coc_status one =
-            list->trainer->comm->ops->wait(list->trainer->comm, &list->request[i]);
-
-        if (status == COC_OK) status = one;
-    }
-    return status;
-}
+/* Gradients are summed over ranks in pieces of at least so many weights: 1 MB. */
+enum { BUCKET = 1 << 18 };
 
 /* The clocks in r are the host's: on an accelerator they say how long giving out the work took. */
 static coc_status compute_gradient(coc_trainer *t, const coc_batch *batch, coc_step_result *r)
@@ -58,7 +21,7 @@ static coc_status compute_gradient(coc_trainer *t, const coc_batch *batch, coc_s
     coc_passes *p = &t->passes;
     const int64_t half = t->parts.rows * t->network.embedding;
     const double begin = coc_clock_seconds();
-    bucket_list buckets = {.trainer = t, .unsent = t->params->weights};
+    coc_buckets buckets = coc_buckets_begin(t->comm, t->params->grad, t->params->weights, BUCKET);
     double embedded, compared;
     coc_status status, sent;
 
@@ -71,11 +34,11 @@ static coc_status compute_gradient(coc_trainer *t, const coc_batch *batch, coc_s
                                 p->dh + half, &r->communication));
     compared = coc_clock_seconds();
     r->contrast = compared - embedded - r->communication;
-    status = coc_passes_back(p, send_bucket, &buckets);
+    status = coc_passes_back(p, coc_buckets_ready, &buckets);
     r->encoder = embedded - begin + coc_clock_seconds() - compared;
-    if (status == COC_OK) status = send_bucket(&buckets, 0);
+    if (status == COC_OK) status = coc_buckets_ready(&buckets, 0);
     compared = coc_clock_seconds();
-    sent = wait_buckets(&buckets);
+    sent = coc_buckets_wait(&buckets);
     if (status == COC_OK) status = sent;
     r->communication += coc_clock_seconds() - compared;
     return status;
