@@ -56,7 +56,7 @@ static void memory_is_given_or_refused(void)
     CHECK(0 < left && left <= all);
     CHECK(device->alloc(device, (size_t)all + (1u << 30), &memory) == COC_ERR_MEMORY);
     CHECK(memory == NULL);
-    CHECK(strstr(coc_error_text(), "MB are left; lower train.batch") != NULL);
+    CHECK(strstr(coc_error_text(), "MB are left; set train.micro_batch") != NULL);
     REQUIRE_OK(device->alloc(device, 0, &memory));
     CHECK((uintptr_t)memory % 256 == 0);
     device->release(device, memory);

@@ -127,6 +127,32 @@ static void steps_go_on(void)
     }
 }
 
+/* Where columns count by channel mode, their number is another in every step: it is that of the
+ * step at hand, also where the loader has written over the step's first part by the time it is
+ * compared. */
+static void columns_are_those_of_the_step(void)
+{
+    coc_settings settings = settings_of(4, 2);
+    coc_trainer *t = NULL;
+    double first = 0;
+    int others = 0;
+
+    settings.loss.negatives = COC_NEGATIVES_SAME_MODE;
+    settings.data.prefetch = 1; /* three places for the six parts of a step */
+    REQUIRE_OK(coc_trainer_create(&settings, world, folder, &t));
+    REQUIRE_OK(coc_trainer_start_loader(t));
+    for (int s = 0; s < 4; s++) {
+        coc_step_result result;
+
+        REQUIRE_OK(coc_train_step(t, &result));
+        CHECK(result.loss.columns < BATCH);
+        if (s == 0) first = result.loss.columns;
+        others += result.loss.columns != first;
+    }
+    CHECK(others > 0);
+    coc_trainer_destroy(&t);
+}
+
 /* Statistics that are measured anew do not depend on the parts. */
 static void reestimation_in_parts(void)
 {
@@ -184,6 +210,7 @@ static int run_all(void)
     }
     RUN(parts_give_the_gradient_of_the_batch);
     RUN(steps_go_on);
+    RUN(columns_are_those_of_the_step);
     RUN(reestimation_in_parts);
     RUN(groups_of_columns);
     return coc_test_result();

@@ -11,10 +11,12 @@ enum { MODES = 4 }; /* values of a channel mode */
 
 struct coc_deal {
     const coc_settings *settings;
-    int64_t step, modes_from;
-    int64_t *pair_of; /* [K] pair whose positive stands in a slot; NULL: its own */
-    int64_t *slot_of; /* [K] its inverse */
-    int64_t *members; /* [sets] pairs of each set */
+    int64_t step, modes_from; /* of what follows; step -1: of none yet */
+    int64_t *pair_of;         /* [K] pair whose positive stands in a slot; NULL: its own */
+    int64_t *slot_of;         /* [K] its inverse */
+    int64_t *members;         /* [sets] pairs of each set */
+    int32_t *set;             /* [K] of each pair; NULL: every column counts */
+    double columns;           /* of a row's own set, the mean over all rows */
 };
 
 int64_t coc_modes_from(const coc_data_settings *settings, int64_t steps)
@@ -101,21 +103,29 @@ static int32_t set_of(const coc_deal *d, int64_t pair)
 void coc_deal_columns(const coc_deal *d, int32_t *set)
 {
     for (int64_t slot = 0; slot < d->settings->train.batch; slot++)
-        set[slot] = set_of(d, d->pair_of != NULL ? d->pair_of[slot] : slot);
+        set[slot] = d->set[d->pair_of != NULL ? d->pair_of[slot] : slot];
 }
 
 double coc_deal_mean_columns(const coc_deal *d)
 {
+    return d->columns;
+}
+
+static void deal_sets(coc_deal *d)
+{
     const int64_t batch = d->settings->train.batch, count = sets(d->settings);
     double columns = 0;
 
-    if (!coc_deal_has_sets(d->settings)) return (double)batch;
+    d->columns = (double)batch;
+    if (d->set == NULL) return;
     memset(d->members, 0, (size_t)count * sizeof *d->members);
-    for (int64_t pair = 0; pair < batch; pair++)
-        d->members[set_of(d, pair)]++;
+    for (int64_t pair = 0; pair < batch; pair++) {
+        d->set[pair] = set_of(d, pair);
+        d->members[d->set[pair]]++;
+    }
     for (int64_t i = 0; i < count; i++)
         columns += (double)d->members[i] * (double)d->members[i];
-    return columns / (double)batch;
+    d->columns = columns / (double)batch;
 }
 
 /* ---- slots ---------------------------------------------------------------------------------- */
@@ -126,8 +136,10 @@ void coc_deal_step(coc_deal *d, int64_t step, int64_t modes_from)
         .seed = (uint64_t)d->settings->train.seed, .draw = COC_DRAW_DEAL, .step = (uint32_t)step};
     const int64_t batch = d->settings->train.batch;
 
+    if (step == d->step && modes_from == d->modes_from) return; /* another part of the same */
     d->step = step;
     d->modes_from = modes_from;
+    deal_sets(d);
     for (int64_t slot = 0; slot < batch && d->pair_of != NULL; slot++) {
         d->pair_of[slot] = coc_rng_permute(&key, batch, slot);
         d->slot_of[d->pair_of[slot]] = slot;
@@ -145,7 +157,7 @@ coc_dealt coc_deal_at(const coc_deal *d, int64_t slot, int view)
                        .kept = mode_of(d, pair),
                        .first_frame = first_frame_of(d->settings, position),
                        .other = view == 1 ? pair : positive,
-                       .set = coc_deal_has_sets(d->settings) ? set_of(d, pair) : 0};
+                       .set = d->set != NULL ? d->set[pair] : 0};
 }
 
 coc_status coc_deal_create(const coc_settings *settings, int64_t groups, coc_deal **deal)
@@ -156,7 +168,10 @@ coc_status coc_deal_create(const coc_settings *settings, int64_t groups, coc_dea
     COC_TRY(coc_alloc(1, sizeof *d, deal));
     d = *deal;
     d->settings = settings;
+    d->step = -1;
     COC_TRY_GOTO(status, coc_alloc(sets(settings), sizeof *d->members, &d->members), fail);
+    if (coc_deal_has_sets(settings))
+        COC_TRY_GOTO(status, coc_alloc(settings->train.batch, sizeof *d->set, &d->set), fail);
     if (groups <= 1 || settings->model.bn_pairing == COC_PAIRING_PAIRED) return COC_OK;
     COC_TRY_GOTO(status, coc_alloc(settings->train.batch, sizeof *d->pair_of, &d->pair_of), fail);
     COC_TRY_GOTO(status, coc_alloc(settings->train.batch, sizeof *d->slot_of, &d->slot_of), fail);
@@ -173,6 +188,7 @@ void coc_deal_destroy(coc_deal **deal)
     free((*deal)->pair_of);
     free((*deal)->slot_of);
     free((*deal)->members);
+    free((*deal)->set);
     free(*deal);
     *deal = NULL;
 }

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 /* ---- masks ---------------------------------------------------------------------------------- */
@@ -91,10 +92,17 @@ static int place_of(const coc_passes *p, int64_t i)
 }
 
 /* The source may write over the oldest of its batches, which the device may still read. */
-static coc_status next_part(const coc_passes *p, const coc_batch **batch)
+static coc_status next_part(coc_passes *p, const coc_batch **batch)
 {
+    double begin;
+
     COC_TRY(coc_comm_wait_device(p->comm, p->backend->device, NULL));
-    return p->source.next(p->source.from, batch);
+    begin = coc_clock_seconds();
+    COC_TRY(p->source.next(p->source.from, batch));
+    p->more.wait += coc_clock_seconds() - begin;
+    p->more.load += (*batch)->load_seconds;
+    p->more.features += (*batch)->feature_seconds;
+    return COC_OK;
 }
 
 static coc_status embed(coc_passes *p, const coc_batch_part *part, const coc_batch *batch,

@@ -23,6 +23,11 @@ typedef struct {
     real *h, *dh;          /* [2n][d] anchors, then positives; with one part the batch's own */
 } coc_place;
 
+/* What parts after the first took, as of coc_step_result: added up until the caller resets it. */
+typedef struct {
+    double wait, load, features;
+} coc_part_seconds;
+
 typedef struct {
     const coc_settings *settings; /* borrowed, as all that follows */
     const coc_network *network;
@@ -35,6 +40,7 @@ typedef struct {
 
     int places;
     coc_place *place;
+    coc_part_seconds more;
     coc_groups *groups, *last_groups; /* of a part of full size; of the last where it is smaller */
     int64_t group_count;              /* of the batch, on all ranks */
     real *h, *dh;                     /* [2][rows][d] anchors, then positives, of all parts */

@@ -210,6 +210,14 @@ static void name_run(const char *folder, char name[COC_PATH_BYTES])
     snprintf(name, COC_PATH_BYTES, "%.*s", (int)(length - first), folder + first);
 }
 
+/* How many steps a run by time was to have, its folder does not say: it counts once evaluated. */
+static bool is_finished(const coc_report_run *run, bool evaluated)
+{
+    const int64_t steps = run->settings.train.steps;
+
+    return run->log.step > 0 && (steps > 0 ? run->log.step >= steps : evaluated);
+}
+
 coc_status coc_report_read_run(const char *folder, coc_report_run *run)
 {
     char path[COC_PATH_BYTES];
@@ -220,10 +228,10 @@ coc_status coc_report_read_run(const char *folder, coc_report_run *run)
     run->k = run->settings.loss.k > 0 ? run->settings.loss.k : run->settings.train.batch;
     COC_TRY(coc_path_join(path, folder, "log.jsonl"));
     COC_TRY(coc_report_read_log(path, run->settings.train.steps, &run->log));
-    run->finished = run->log.step > 0 && run->log.step >= run->settings.train.steps;
     COC_TRY(coc_path_join(path, folder, "control.json"));
     run->control = coc_file_exists(path);
     COC_TRY(coc_path_join(path, folder, "eval.json"));
+    run->finished = is_finished(run, coc_file_exists(path));
     return coc_file_exists(path) ? coc_report_read_rows(path, run) : COC_OK;
 }
 

@@ -76,10 +76,7 @@ static coc_status plan_part(const coc_plan_for *f, coc_step_plan *p, int64_t siz
     COC_TRY(coc_parts_make(&ranks, f->settings->train.batch, size, &p->parts));
     p->places = wanted == 0 ? 1 : (int)(wanted < p->parts.count ? wanted : p->parts.count);
     needs = needs_of(f, p, p->places);
-    if (wanted == 0 && f->memory > 0)
-        COC_TRY(coc_memory_places_in(&needs, f->memory, &p->places));
-    else if (wanted == 0)
-        p->places = (int)p->parts.count;
+    if (wanted == 0 && f->memory > 0) COC_TRY(coc_memory_places_in(&needs, f->memory, &p->places));
     needs.places = p->places;
     COC_TRY(coc_memory_plan_make(&needs, &p->memory));
     p->fits = f->memory == 0 || p->memory.bytes <= f->memory;

@@ -112,25 +112,10 @@ int64_t coc_trainer_viewed(const coc_parts *parts, bool crops)
     return crops && clips > MOST_VIEWED ? MOST_VIEWED : clips;
 }
 
-/* Registered memory is used at equal distances from its beginning on all ranks, and so are rows of
- * parts only where all ranks have as many. */
-static coc_status check_nccl_memory(const coc_trainer *t)
-{
-    if (t->settings.comm.nccl_memory == COC_NCCL_PLAIN || t->parts.count == 1 ||
-        t->parts.size % t->parts.ranks == 0)
-        return COC_OK;
-    return COC_FAIL(COC_ERR_SETTING,
-                    "comm.nccl_memory: %s with train.micro_batch: %lld needs a micro-batch that is "
-                    "a multiple of the %d ranks: change it, or choose plain",
-                    coc_nccl_memory_name(t->settings.comm.nccl_memory), (long long)t->parts.size,
-                    t->parts.ranks);
-}
-
 static coc_status plan_model(coc_trainer *t, bool views, int *places)
 {
     COC_TRY(
         coc_parts_make(t->comm, t->settings.train.batch, t->settings.train.micro_batch, &t->parts));
-    COC_TRY(check_nccl_memory(t));
     COC_TRY(coc_trainer_networks(&t->settings, &t->network, &t->seen));
     t->viewed = coc_trainer_viewed(&t->parts, views);
     return plan_memory(t, views ? t->viewed : 0, places);

@@ -75,8 +75,8 @@ coc_status coc_trainer_start_loader(coc_trainer *trainer);
  * when training has diverged (all ranks). */
 coc_status coc_train_step(coc_trainer *trainer, coc_step_result *result);
 
-/* The same on a given batch, or its first part: the others come from the loader. It stays as it is
- * until the next call; batches of one slot lie at one place. */
+/* The same on a given batch, or its first part: the others come from the loader. Alone it stays as
+ * it is until the next call; batches of one slot lie at one place. */
 coc_status coc_train_on(coc_trainer *trainer, const coc_batch *batch, coc_step_result *result);
 
 /* Its two parts. Up to the gradient: params->grad holds the sum over ranks, nothing is updated.
