@@ -76,8 +76,8 @@ void finish_queue(queue &q, size_t count)
 } // namespace
 
 struct CUstream_st {
-    bool blocking;     /* waits for the legacy stream, which waits for it */
-    int priority;      /* changes nothing here */
+    bool blocking; /* waits for the legacy stream, which waits for it */
+    int priority;  /* changes nothing here */
     std::shared_ptr<queue> work_list = std::make_shared<queue>();
     std::shared_ptr<recording_of> recording;
     before known;
