@@ -130,6 +130,21 @@ static void take_blocks(coc_encoder *e, const plan_sizes *sizes)
     e->arena.used = top;
 }
 
+static void take_gradients(coc_encoder *e, const plan_sizes *sizes)
+{
+    const int64_t n = e->clips;
+
+    if (e->lender != NULL) {
+        e->d_output = e->lender->d_output;
+        e->d_depthwise = e->lender->d_depthwise;
+        e->d_expand = e->lender->d_expand;
+        return;
+    }
+    e->d_output = take_stored(e, COC_PART_GRADIENTS, n * sizes->output);
+    e->d_depthwise = take_stored(e, COC_PART_GRADIENTS, n * sizes->depthwise);
+    e->d_expand = take_stored(e, COC_PART_GRADIENTS, n * sizes->expand);
+}
+
 static void take_training(coc_encoder *e, const plan_sizes *sizes)
 {
     const int64_t n = e->clips, groups = e->groups;
@@ -138,9 +153,7 @@ static void take_training(coc_encoder *e, const plan_sizes *sizes)
     e->owned = coc_arena_take(&e->arena, groups, sizeof *e->owned);
     e->values = coc_arena_take(&e->arena, sizes->norms * groups, sizeof *e->values);
     e->sums = coc_arena_take(&e->arena, groups * 2 * sizes->channels, sizeof *e->sums);
-    e->d_output = take_stored(e, COC_PART_GRADIENTS, n * sizes->output);
-    e->d_depthwise = take_stored(e, COC_PART_GRADIENTS, n * sizes->depthwise);
-    e->d_expand = take_stored(e, COC_PART_GRADIENTS, n * sizes->expand);
+    take_gradients(e, sizes);
     e->d_gate = take(e, n * sizes->channels);
     e->d_pooled = take(e, n * sizes->channels);
     e->d_projected = take(e, n * e->network->embedding);
@@ -198,8 +211,8 @@ coc_status coc_encoder_measure(const coc_network *network, int64_t clips, bool t
     return COC_OK;
 }
 
-coc_status coc_encoder_create(coc_backend *backend, const coc_network *network, int64_t clips,
-                              bool training, coc_encoder **encoder)
+static coc_status create(coc_backend *backend, const coc_network *network, int64_t clips,
+                         bool training, const coc_encoder *lender, coc_encoder **encoder)
 {
     const plan_sizes sizes = measure(network);
     coc_status status;
@@ -208,6 +221,7 @@ coc_status coc_encoder_create(coc_backend *backend, const coc_network *network, 
     COC_TRY(coc_alloc(1, sizeof *e, encoder));
     e = *encoder;
     e->backend = backend;
+    e->lender = lender;
     describe(e, network, clips, training, backend->stored_bytes);
     layout(e, &sizes);
     COC_TRY_GOTO(status, coc_arena_create(&e->arena, backend->device, e->arena.used), fail);
@@ -224,6 +238,17 @@ coc_status coc_encoder_create(coc_backend *backend, const coc_network *network, 
 fail:
     coc_encoder_destroy(encoder);
     return status;
+}
+
+coc_status coc_encoder_create(coc_backend *backend, const coc_network *network, int64_t clips,
+                              bool training, coc_encoder **encoder)
+{
+    return create(backend, network, clips, training, NULL, encoder);
+}
+
+coc_status coc_encoder_create_beside(const coc_encoder *first, coc_encoder **encoder)
+{
+    return create(first->backend, first->network, first->clips, true, first, encoder);
 }
 
 void coc_encoder_destroy(coc_encoder **encoder)

@@ -48,6 +48,9 @@ typedef struct coc_encoder coc_encoder;
  * backend. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE. */
 coc_status coc_encoder_create(coc_backend *backend, const coc_network *network, int64_t clips,
                               bool training, coc_encoder **encoder);
+/* Another one for training like `first`, which it borrows and whose three buffers of backward it
+ * uses: both keep what a forward left, and one goes backward at a time. Errors: the same. */
+coc_status coc_encoder_create_beside(const coc_encoder *first, coc_encoder **encoder);
 void coc_encoder_destroy(coc_encoder **encoder);
 size_t coc_encoder_bytes(const coc_encoder *encoder);
 

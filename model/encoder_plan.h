@@ -33,6 +33,7 @@ struct coc_encoder {
     int64_t clips; /* room */
     int groups;    /* room; 1 without training */
     bool training;
+    const coc_encoder *lender; /* of the buffers of gradients; NULL: they are its own */
     coc_arena arena;
     size_t stored_bytes;
     int64_t part[COC_ENCODER_PARTS]; /* bytes; blocks of evaluation lie over each other */

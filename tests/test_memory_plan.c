@@ -33,7 +33,14 @@ static void the_measure_is_what_is_taken(void)
         CHECK(coc_encoder_bytes(e) == (size_t)bytes);
         for (int i = 0; i < COC_ENCODER_PARTS; i++)
             sum += part[i];
-        if (training) CHECK(sum == bytes);
+        if (training) {
+            coc_encoder *beside;
+
+            CHECK(sum == bytes);
+            REQUIRE_OK(coc_encoder_create_beside(e, &beside));
+            CHECK(coc_encoder_bytes(beside) == (size_t)(bytes - part[COC_PART_GRADIENTS]));
+            coc_encoder_destroy(&beside);
+        }
         coc_encoder_destroy(&e);
     }
     coc_backend_destroy(&b);

@@ -253,6 +253,8 @@ static void a_folder_is_of_one_sweep(void)
     other.control = "noise";
     REQUIRE_OK(coc_sweep_take_folder(&other)); /* added */
     REQUIRE_OK(coc_sweep_take_folder(&other));
+    other.control = NULL;
+    REQUIRE_OK(coc_sweep_take_folder(&other)); /* not given: not forgotten */
     other.control = "more noise";
     CHECK(coc_sweep_take_folder(&other) == COC_ERR_SETTING);
     CHECK(strstr(coc_error_text(), "control_store: \"noise\" there, \"more noise\" here") != NULL);

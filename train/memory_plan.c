@@ -24,7 +24,7 @@ static coc_status add_encoders(const coc_memory_needs *needs, coc_memory_plan *p
     COC_TRY(coc_encoder_measure(needs->seen, 2 * needs->parts->most, true, needs->stored_bytes,
                                 part, &bytes));
     for (int i = 0; i < COC_ENCODER_PARTS; i++)
-        add(plan, name[i], needs->places * part[i]);
+        add(plan, name[i], (i == COC_PART_GRADIENTS ? 1 : needs->places) * part[i]);
     if (needs->viewed == 0) return COC_OK;
     COC_TRY(
         coc_encoder_measure(needs->whole, needs->viewed, false, needs->stored_bytes, part, &bytes));

@@ -175,7 +175,8 @@ static coc_status create_place(const coc_passes *p, coc_place *place)
 {
     const int64_t n = 2 * p->parts->most, d = p->network->embedding;
 
-    COC_TRY(coc_encoder_create(p->backend, p->network, n, true, &place->encoder));
+    COC_TRY(place == p->place ? coc_encoder_create(p->backend, p->network, n, true, &place->encoder)
+                              : coc_encoder_create_beside(p->place[0].encoder, &place->encoder));
     COC_TRY(take(p, n * p->network->head.out_c, &place->dropout));
     COC_TRY(take(p, n * p->network->blocks, &place->depth));
     if (p->parts->count == 1) {

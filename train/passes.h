@@ -6,6 +6,8 @@
  * The others are, with the same inputs, masks and batch-norm groups, and so to the same bits.
  *
  *     parts 0 1 2 3, two places     embed 0 1 2 3 | loss | back 2 3, embed and back 0, 1
+ *
+ * Backward goes part by part, so all places share the buffers that gradients pass through.
  */
 #ifndef COC_TRAIN_PASSES_H
 #define COC_TRAIN_PASSES_H

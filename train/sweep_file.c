@@ -91,7 +91,8 @@ static bool may_differ(const char *key, const json_t *there)
            (json_integer_value(there) == 0 && json_string_length(there) == 0);
 }
 
-static coc_status compare(const char *path, const json_t *there, const json_t *here,
+/* here: what will be written; it takes over the store of controls when none is given now. */
+static coc_status compare(const char *path, const json_t *there, json_t *here,
                           const coc_sweep *sweep)
 {
     static const char *const keys[] = {"vary",    "rate_rule",     "rate_at",
@@ -106,7 +107,10 @@ static coc_status compare(const char *path, const json_t *there, const json_t *h
         char *x, *y, difference[512];
 
         if (json_equal(a, b) || may_differ(keys[i], a)) continue;
-        if (strncmp(keys[i], "control_", 8) == 0 && sweep->control == NULL) continue;
+        if (strncmp(keys[i], "control_", 8) == 0 && sweep->control == NULL) {
+            (void)json_object_set(here, keys[i], (json_t *)a); /* it stays the folder's */
+            continue;
+        }
         x = json_dumps(a, JSON_ENCODE_ANY);
         y = json_dumps(b, JSON_ENCODE_ANY);
         snprintf(difference, sizeof difference, "%s: %s there, %s here", keys[i],
@@ -118,7 +122,7 @@ static coc_status compare(const char *path, const json_t *there, const json_t *h
     return compare_settings(path, there, sweep);
 }
 
-static coc_status compare_file(const char *path, const json_t *here, const coc_sweep *sweep)
+static coc_status compare_file(const char *path, json_t *here, const coc_sweep *sweep)
 {
     json_error_t error;
     coc_status status;
