@@ -42,6 +42,7 @@ STAGES = [
     Stage("embedding", "Embedding", 40, speed.embedding),
     Stage("operations_speed", "Operations: time and bandwidth", 60, speed.operations),
     Stage("curve", "Loss curve against the cpu backend", 120, training.curve),
+    Stage("seeds", "bf16 within the spread of three seeds", 90, training.seeds),
     Stage("from_store", "Training from a store", 90, speed.from_store, slow=True),
     Stage("pytorch", "The same step in PyTorch", 150, speed.pytorch),
     Stage("repeat", "Bit-identical repetition", 60, training.repeat),

@@ -110,7 +110,7 @@ def train(ctx, name, backend, precision, ranks=1, limit=90, **more):
     words = command(ctx, run, backend, precision, **more)
     done = ctx.must(ctx.ranks(ranks, words) if ranks > 1 else words, name, limit)
     seen = losses(run)
-    if len(seen) != sizes(ctx)["steps"] or None in seen:
+    if len(seen) != more.get("train__steps", sizes(ctx)["steps"]) or None in seen:
         raise Failed("%s: %d losses, some not finite" % (name, len(seen)), {"losses": seen})
     ctx.found[name] = run
     return seen, done
@@ -155,6 +155,44 @@ def curve(ctx):
             differences["bf16"]["first"],
             differences["bf16"]["mean"],
         ),
+        data,
+    )
+
+
+def smooth(curve, width):
+    """Means over `width` steps: single losses are of single batches."""
+    return [sum(curve[i : i + width]) / width for i in range(len(curve) - width + 1)]
+
+
+def apart(a, b):
+    """The mean distance of two smoothed curves."""
+    width = max(1, len(a) // 10)
+    distances = [abs(x - y) for x, y in zip(smooth(a, width), smooth(b, width))]
+    return sum(distances) / len(distances)
+
+
+def seeds(ctx):
+    """bf16 departs from fp32 by less than three seeds of fp32 depart from each other."""
+    steps = 200 if not ctx.emulated else sizes(ctx)["steps"]
+    long = {"train__steps": steps, "train__warmup": steps // 6, "train__checkpoint_every": steps}
+    single = [
+        train(ctx, "seed_%d" % seed, "cuda", "fp32", train__seed=seed, **long)[0]
+        for seed in (1, 2, 3)
+    ]
+    half, _ = train(ctx, "seed_1_bf16", "cuda", "bf16", train__seed=1, **long)
+    spread = sum(apart(single[i], single[j]) for i, j in ((0, 1), (0, 2), (1, 2))) / 3
+    data = {
+        "steps": steps,
+        "losses": {"fp32, seed %d" % (i + 1): curve for i, curve in enumerate(single)},
+        "spread": spread,
+        "bf16": apart(half, single[0]),
+    }
+    data["losses"]["bf16, seed 1"] = half
+    if not data["bf16"] <= spread:
+        raise Failed("bf16 is %.3g from fp32, seeds are %.3g apart" % (data["bf16"], spread), data)
+    return (
+        "%d steps: bf16 is %.3g from fp32 of its seed, seeds of fp32 are %.3g apart"
+        % (steps, data["bf16"], spread),
         data,
     )
 
