@@ -14,7 +14,7 @@ if [ "${1:-}" != --gpu ]; then
     configure release
     cmake --build build
     [ "${1:-}" = --build ] && exit 0
-    ctest --test-dir build --output-on-failure -LE slow
+    ctest --test-dir build --output-on-failure -LE slow -j "$(nproc)" # those of several ranks run alone
 fi
 # The backend for GPUs, which needs none here: its kernels run on the CPU (tests/emulator).
 configure emulated
