@@ -134,23 +134,17 @@ static void little_knowledge_is_refused(void)
     check_refused(&leak, "nothing is known: the control");
 }
 
-int main(void)
+static int run_all(void)
 {
-    const coc_comm_settings settings = {.backend = "mpi", .deadline = 60};
-    int result;
-
-    if (coc_comm_start(&settings, &world) != COC_OK || coc_comm_self(&alone) != COC_OK) {
-        fprintf(stderr, "%s\n", coc_error_text());
-        return 1;
-    }
     RUN(suspects_are_those_of_the_run);
     RUN(little_knowledge_is_refused);
     RUN(pairing_and_modes_are_found);
     RUN(groups_by_rank_are_found);
     RUN(what_does_not_leak_passes);
-    result = coc_test_result();
-    coc_comm_destroy(&alone);
-    coc_comm_destroy(&world);
-    coc_comm_finish();
-    return result;
+    return coc_test_result();
+}
+
+int main(void)
+{
+    return coc_test_on_ranks(&world, &alone, run_all);
 }

@@ -218,16 +218,5 @@ static int run_all(void)
 
 int main(void)
 {
-    const coc_comm_settings settings = {.backend = "mpi", .deadline = 60};
-    int result;
-
-    if (coc_comm_start(&settings, &world) != COC_OK || coc_comm_self(&alone) != COC_OK) {
-        fprintf(stderr, "%s\n", coc_error_text());
-        return 1;
-    }
-    result = run_all();
-    coc_comm_destroy(&alone);
-    coc_comm_destroy(&world);
-    coc_comm_finish();
-    return result;
+    return coc_test_on_ranks(&world, &alone, run_all);
 }

@@ -314,22 +314,16 @@ static void a_slow_link_is_named(void)
     if (world->size == 4) check_rule(&slow);
 }
 
-int main(void)
+static int run_all(void)
 {
-    const coc_comm_settings settings = {.backend = "mpi", .deadline = 60};
-    int result;
-
-    if (coc_comm_start(&settings, &world) != COC_OK || coc_comm_self(&alone) != COC_OK) {
-        fprintf(stderr, "%s\n", coc_error_text());
-        return 1;
-    }
     RUN(what_is_right_passes);
     RUN(wrong_rules_are_named);
     RUN(wrong_factors_are_named);
     RUN(a_slow_link_is_named);
-    result = coc_test_result();
-    coc_comm_destroy(&alone);
-    coc_comm_destroy(&world);
-    coc_comm_finish();
-    return result;
+    return coc_test_result();
+}
+
+int main(void)
+{
+    return coc_test_on_ranks(&world, &alone, run_all);
 }

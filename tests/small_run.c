@@ -71,3 +71,19 @@ coc_settings coc_test_settings(const char *folder, int64_t batch, int64_t group)
     s.data.prefetch = 0;
     return s;
 }
+
+int coc_test_on_ranks(coc_comm **world, coc_comm **alone, int (*run)(void))
+{
+    const coc_comm_settings settings = {.backend = "mpi", .deadline = 60};
+    int result;
+
+    if (coc_comm_start(&settings, world) != COC_OK || coc_comm_self(alone) != COC_OK) {
+        fprintf(stderr, "%s\n", coc_error_text());
+        return 1;
+    }
+    result = run();
+    coc_comm_destroy(alone);
+    coc_comm_destroy(world);
+    coc_comm_finish();
+    return result;
+}
