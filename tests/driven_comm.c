@@ -94,6 +94,10 @@ static coc_status run(void)
 
     for (world->step = 1; status == COC_OK && !stop; world->step++)
         status = step(&sum, &stop);
+    /* A rank that was suspended while the others gave up on it may find their shares of the last
+     * collective, and be told to stop by the launcher: as in training, none has stopped before all
+     * have saved. */
+    if (status == COC_OK) status = coc_barrier(world, "saving");
     if (status == COC_OK)
         status = COC_FAIL(COC_ERR_STOPPED, "stopped in step %lld", (long long)world->step - 1);
     return status;
