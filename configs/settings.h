@@ -21,13 +21,20 @@ typedef enum { COC_WINDOWS_GRID, COC_WINDOWS_RANDOM } coc_window_mode;
 typedef enum { COC_FP32, COC_BF16 } coc_precision;
 typedef enum { COC_CONV_OWN, COC_CONV_CUDNN } coc_convolutions;
 typedef enum { COC_SIMILARITY_NORMAL, COC_SIMILARITY_IDENTITY } coc_similarity_init;
-typedef enum { COC_NEGATIVES_ALL, COC_NEGATIVES_SAME_MODE } coc_negatives;
+typedef enum {
+    COC_NEGATIVES_ALL,
+    COC_NEGATIVES_SAME_MODE,
+    COC_NEGATIVES_SAME_DATASET,
+    COC_NEGATIVES_SAME_DATASET_AND_MODE
+} coc_negatives;
 typedef enum { COC_PAIRING_SHUFFLED, COC_PAIRING_PAIRED } coc_bn_pairing;
 typedef enum { COC_SCHEDULE_CONSTANT, COC_SCHEDULE_COSINE } coc_schedule;
 
 typedef struct {
-    char train[COC_SETTING_TEXT]; /* data.train: a store */
-    char valid[COC_SETTING_TEXT]; /* data.valid: a store; empty: data.train's validation split */
+    /* lists (configs/list.h) */
+    char train[COC_SETTING_TEXT];   /* stores */
+    char weights[COC_SETTING_TEXT]; /* how often each of them is drawn from; empty: by windows */
+    char valid[COC_SETTING_TEXT];   /* stores; empty: the validation splits of train */
     coc_feature_kind features;
     coc_channel_mode channel_mode;
     double both_first; /* share of the run before channel_mode holds */

@@ -15,7 +15,8 @@ static const char *const channel_names[] = {"pair", "step", "both", NULL};
 static const char *const window_names[] = {"grid", "random", NULL};
 static const char *const profile_names[] = {"", "cocola-hps", "cocola-mel", NULL};
 static const char *const similarity_names[] = {"normal", "identity", NULL};
-static const char *const negatives_names[] = {"all", "same-mode", NULL};
+static const char *const negatives_names[] = {"all", "same-mode", "same-dataset",
+                                              "same-dataset-and-mode", NULL};
 static const char *const pairing_names[] = {"shuffled", "paired", NULL};
 static const char *const schedule_names[] = {"constant", "cosine", NULL};
 
@@ -34,10 +35,16 @@ static const coc_setting_section sections[] = {
 #define BIG 9007199254740992.0 /* 2^53: whole numbers up to here are exact in a double */
 
 static const coc_setting table[] = {
-    {"data.train", COC_SETTING_STRING, COC_EFFECT_NONE, FIELD(data, train), "", 0, 0, NULL,
-     "folder", "The store to train on (cocola preprocess makes it). Must be given for training."},
-    {"data.valid", COC_SETTING_STRING, COC_EFFECT_NONE, FIELD(data, valid), "", 0, 0, NULL,
-     "folder", "A store whose validation split is used. Empty: that of data.train."},
+    {"data.train", COC_SETTING_LIST, COC_EFFECT_NONE, FIELD(data, train), "", 0, 0, NULL, "folder",
+     "The store to train on (cocola preprocess makes it), or several: [a, b]. Must be given for "
+     "training."},
+    {"data.weights", COC_SETTING_LIST, COC_EFFECT_RESULT, FIELD(data, weights), "", 0, 0, NULL,
+     "number",
+     "How often windows of each store of data.train are drawn, one number a store, relative to "
+     "each other: [3, 1] takes three pairs of four from the first. Empty: every window as often as "
+     "any other."},
+    {"data.valid", COC_SETTING_LIST, COC_EFFECT_NONE, FIELD(data, valid), "", 0, 0, NULL, "folder",
+     "A store whose validation split is used, or several. Empty: those of data.train."},
     {"data.features", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(data, features), "hps", 0, 0,
      feature_names, "",
      "What the encoder sees of a clip. hps: mel spectra of the harmonic and of the percussive "
@@ -146,11 +153,10 @@ static const coc_setting table[] = {
     {"loss.negatives", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(loss, negatives), "all", 0, 0,
      negatives_names, "",
      "Which pairs of a batch a row is compared with. all, as published. same-mode: those of its "
-     "own "
-     "channel mode, so that with data.channel_mode: pair no negative is told apart by an empty "
-     "channel; the loss is then near ln(train.batch / 3) at the start. log.jsonl has the mean "
-     "number "
-     "of columns."},
+     "own channel mode, so that with data.channel_mode: pair no negative is told apart by an empty "
+     "channel; the loss is then near ln(train.batch / 3) at the start. same-dataset: those of its "
+     "own store of data.train, so that none is told apart by how its data set sounds. "
+     "same-dataset-and-mode: both. log.jsonl has the mean number of columns."},
 
     {"loss.k", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(loss, k), "0", 0, 1048576, NULL, "pairs",
      "Columns that a row is compared with: every step deals the batch into groups of so many "

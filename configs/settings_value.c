@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "configs/list.h"
 #include "configs/table.h"
 
 /* The next code point of UTF-8 text that YAML can carry unchanged between quotes; 0 when the bytes
@@ -44,6 +45,30 @@ static coc_status parse_string(const coc_setting *s, const char *text, const cha
     memset(field, 0, s->room); /* equal settings are equal bytes */
     memcpy(field, text, strlen(text));
     return COC_OK;
+}
+
+/* "[a,b ]" becomes "[a, b]", and "[a]" the same as "a". */
+static coc_status parse_list(const coc_setting *s, const char *text, const char *where, void *field)
+{
+    char list[COC_SETTING_YAML] = "", item[COC_SETTING_TEXT];
+    const int count = coc_list_count(text);
+    const size_t length = strlen(text);
+    size_t used = 0;
+
+    if (text[0] != '[' || length >= s->room) return parse_string(s, text, where, field);
+    if (text[length - 1] != ']')
+        return COC_FAIL(COC_ERR_SETTING, "%s%s: '%.80s' begins as a list and does not end with ]",
+                        where, s->key, text);
+    for (int i = 0; i < count; i++) {
+        coc_list_item(text, i, item);
+        if (item[0] == '\0')
+            return COC_FAIL(COC_ERR_SETTING, "%s%s: value %d of the list '%.80s' is empty", where,
+                            s->key, i + 1, text);
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i > 0 ? ", " : "[", item);
+    }
+    snprintf(list + used, sizeof list - used, "]");
+    if (count == 1) coc_list_item(text, 0, list);
+    return parse_string(s, list, where, field);
 }
 
 static coc_status parse_choice(const coc_setting *s, const char *text, const char *where,
@@ -140,6 +165,8 @@ coc_status coc_setting_parse(const coc_setting *setting, const char *text, const
     switch (setting->kind) {
     case COC_SETTING_STRING:
         return parse_string(setting, text, where, field);
+    case COC_SETTING_LIST:
+        return parse_list(setting, text, where, field);
     case COC_SETTING_CHOICE:
         return parse_choice(setting, text, where, field);
     case COC_SETTING_INT:
@@ -153,9 +180,9 @@ coc_status coc_setting_parse(const coc_setting *setting, const char *text, const
     return parse_flag(setting, text, where, field);
 }
 
-static void format_quoted(const char *value, char text[COC_SETTING_YAML])
+/* Returns the end of what was written. */
+static char *format_quoted(const char *value, char *out)
 {
-    char *out = text;
 
     *out++ = '\'';
     for (const char *c = value; *c != '\0'; c++) {
@@ -164,6 +191,25 @@ static void format_quoted(const char *value, char text[COC_SETTING_YAML])
     }
     *out++ = '\'';
     *out = '\0';
+    return out;
+}
+
+static void format_list(const char *list, char text[COC_SETTING_YAML])
+{
+    char item[COC_SETTING_TEXT], *out = text;
+
+    if (list[0] != '[') {
+        format_quoted(list, text);
+        return;
+    }
+    *out++ = '[';
+    for (int i = 0; i < coc_list_count(list); i++) {
+        if (i > 0) *out++ = ',';
+        if (i > 0) *out++ = ' ';
+        coc_list_item(list, i, item);
+        out = format_quoted(item, out);
+    }
+    snprintf(out, 2, "]");
 }
 
 /* The fewest digits that read back to the same double. */
@@ -209,6 +255,9 @@ void coc_setting_format(const coc_setting *setting, const coc_settings *settings
     case COC_SETTING_STRING:
         format_quoted(field, text);
         break;
+    case COC_SETTING_LIST:
+        format_list(field, text);
+        break;
     case COC_SETTING_CHOICE:
         format_choice(setting, field, text);
         break;
@@ -253,6 +302,8 @@ void coc_setting_describe(const coc_setting *setting, char text[256])
         snprintf(text, 256, "true | false");
     else if (setting->kind == COC_SETTING_STRING)
         snprintf(text, 256, "%s", unit[0] != '\0' ? unit : "text");
+    else if (setting->kind == COC_SETTING_LIST)
+        snprintf(text, 256, "%s, or a list of them", unit);
     else if (setting->max >= 1e15)
         snprintf(text, 256, "whole number from %g%s%s", setting->min, comma, unit);
     else

@@ -35,13 +35,40 @@ static const char *scalar(const yaml_node_t *node)
     return (const char *)node->data.scalar.value;
 }
 
+/* A sequence of scalars as one text, which coc_setting_parse takes. */
+static coc_status read_list(reading *r, const coc_setting *setting, const yaml_node_t *node)
+{
+    char text[COC_SETTING_YAML], where[300];
+    size_t used = 0;
+
+    for (const yaml_node_item_t *i = node->data.sequence.items.start;
+         i < node->data.sequence.items.top; i++) {
+        const yaml_node_t *one = yaml_document_get_node(r->document, *i);
+        const char *value = scalar(one);
+
+        place(r, one, where);
+        if (value == NULL || value[0] == '\0' || strchr(value, ',') != NULL)
+            return COC_FAIL(COC_ERR_SETTING, "%s%s: a value without a comma in it must stand here",
+                            where, setting->key);
+        if (used + strlen(value) + 4 > sizeof text)
+            return COC_FAIL(COC_ERR_SETTING, "%s%s: the list is too long", where, setting->key);
+        used +=
+            (size_t)snprintf(text + used, sizeof text - used, "%s%s", used > 0 ? ", " : "[", value);
+    }
+    snprintf(text + used, sizeof text - used, "%s", used > 0 ? "]" : "");
+    return coc_setting_parse(setting, text, place(r, node, where), r->settings);
+}
+
 static coc_status read_value(reading *r, const coc_setting *setting, const yaml_node_t *node)
 {
     const char *text = scalar(node);
     const bool plain = text != NULL && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-    const bool words = setting->kind == COC_SETTING_STRING || setting->kind == COC_SETTING_CHOICE;
+    const bool list = setting->kind == COC_SETTING_LIST;
+    const bool words =
+        list || setting->kind == COC_SETTING_STRING || setting->kind == COC_SETTING_CHOICE;
     char where[300], wanted[256];
 
+    if (list && node->type == YAML_SEQUENCE_NODE) return read_list(r, setting, node);
     coc_setting_describe(setting, wanted);
     place(r, node, where);
     if (text == NULL)

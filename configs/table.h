@@ -12,6 +12,7 @@
 
 typedef enum {
     COC_SETTING_STRING, /* char [room] */
+    COC_SETTING_LIST,   /* the same: one value or several, configs/list.h */
     COC_SETTING_INT,    /* int */
     COC_SETTING_COUNT,  /* int64_t */
     COC_SETTING_NUMBER, /* double */

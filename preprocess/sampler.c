@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "configs/list.h"
+#include "preprocess/visits.h"
 
 typedef struct {
     int64_t track, first;
@@ -13,9 +15,10 @@ struct coc_sampler {
     coc_store *store;
     uint64_t seed;
     bool random_windows, submixtures;
-    int64_t step; /* samples between neighbouring windows of all grids together */
-    int64_t windows, capacity;
-    window_start *window; /* [windows], in file order */
+    int64_t step;      /* samples between neighbouring windows of all grids together */
+    coc_visits visits; /* of the windows */
+    int64_t capacity;
+    window_start *window; /* [visits.windows], in file order */
     int64_t tracks, skipped;
 };
 
@@ -60,16 +63,16 @@ static int list_audible(const coc_sampler *s, int64_t track, int64_t first,
 
 static coc_status add_track(coc_sampler *s, int64_t track)
 {
-    const int64_t before = s->windows, samples = coc_store_track(s->store, track)->samples;
+    const int64_t before = s->visits.windows, samples = coc_store_track(s->store, track)->samples;
 
     for (int64_t shift = 0; shift < COC_CLIP_SAMPLES; shift += s->step) {
         for (int64_t first = shift; first < samples; first += COC_CLIP_SAMPLES) {
             if (!has_pair(s, track, first)) continue;
-            COC_TRY(coc_grow(&s->window, &s->capacity, s->windows + 1, sizeof *s->window));
-            s->window[s->windows++] = (window_start){track, first};
+            COC_TRY(coc_grow(&s->window, &s->capacity, s->visits.windows + 1, sizeof *s->window));
+            s->window[s->visits.windows++] = (window_start){track, first};
         }
     }
-    if (s->windows > before)
+    if (s->visits.windows > before)
         s->tracks++;
     else
         s->skipped++;
@@ -90,13 +93,64 @@ static coc_status add_split(coc_sampler *s, coc_split split)
 {
     const int64_t tracks = coc_store_tracks(s->store);
 
-    for (int64_t track = 0; track < tracks; track++)
-        if (coc_store_track(s->store, track)->split == split) COC_TRY(add_track(s, track));
-    if (s->windows > 0) return COC_OK;
+    s->visits.sources = coc_store_sources(s->store);
+    s->visits.seed = s->seed;
+    COC_TRY(coc_alloc(s->visits.sources, sizeof *s->visits.source, &s->visits.source));
+    for (int64_t track = 0; track < tracks; track++) {
+        const coc_track *t = coc_store_track(s->store, track);
+        coc_visited *source = &s->visits.source[t->source];
+        const int64_t before = s->visits.windows;
+
+        if (t->split != split) continue;
+        COC_TRY(add_track(s, track));
+        if (source->windows == 0) source->first = before;
+        source->windows += s->visits.windows - before;
+    }
+    if (s->visits.windows > 0) return COC_OK;
     return COC_FAIL(COC_ERR_INPUT,
                     "%s: no 5 s window with two audible stems in its %s split (%lld tracks); "
                     "preprocess more tracks or name another split",
                     coc_store_path(s->store), coc_split_name(split), (long long)s->skipped);
+}
+
+/* ---- shares of sources ------------------------------------------------------------------------
+ */
+
+static coc_status read_weight(const coc_sampler *s, const char *weights, int source, double *weight)
+{
+    char item[COC_SETTING_TEXT], *end;
+
+    coc_list_item(weights, source, item);
+    *weight = strtod(item, &end);
+    if (end == item || *end != '\0' || !(*weight > 0) || *weight > 1e9)
+        return COC_FAIL(COC_ERR_SETTING, "data.weights: '%s' is no number from 0 to 1e9, without 0",
+                        item);
+    if (s->visits.source[source].windows == 0)
+        return COC_FAIL(COC_ERR_INPUT,
+                        "%s: no 5 s window with two audible stems in its train split, but "
+                        "data.weights wants some of it; take it out of data.train",
+                        coc_store_source(s->store, source));
+    return COC_OK;
+}
+
+static coc_status set_weights(coc_sampler *s, const char *weights)
+{
+    const int sources = s->visits.sources, given = coc_list_count(weights);
+    coc_status status = COC_OK;
+    double *weight;
+
+    if (given == 0) return COC_OK;
+    if (given != sources || sources > COC_ROUND)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "data.weights: %d numbers for the %d stores of data.train; give one a "
+                        "store (at most %d), or none",
+                        given, sources, COC_ROUND);
+    COC_TRY(coc_alloc(sources, sizeof *weight, &weight));
+    for (int i = 0; i < sources && status == COC_OK; i++)
+        status = read_weight(s, weights, i, &weight[i]);
+    if (status == COC_OK && sources > 1) coc_visits_weigh(&s->visits, weight);
+    free(weight);
+    return status;
 }
 
 coc_status coc_sampler_create(coc_store *store, coc_split split, const coc_data_settings *settings,
@@ -113,6 +167,7 @@ coc_status coc_sampler_create(coc_store *store, coc_split split, const coc_data_
     s->submixtures = settings->submixtures;
     s->step = window_step(settings->overlap);
     status = add_split(s, split);
+    if (status == COC_OK && split == COC_TRAIN) status = set_weights(s, settings->weights);
     if (status != COC_OK) coc_sampler_destroy(sampler);
     return status;
 }
@@ -120,6 +175,7 @@ coc_status coc_sampler_create(coc_store *store, coc_split split, const coc_data_
 void coc_sampler_destroy(coc_sampler **sampler)
 {
     if (*sampler == NULL) return;
+    free((*sampler)->visits.source);
     free((*sampler)->window);
     free(*sampler);
     *sampler = NULL;
@@ -127,7 +183,27 @@ void coc_sampler_destroy(coc_sampler **sampler)
 
 int64_t coc_sampler_windows(const coc_sampler *sampler)
 {
-    return sampler->windows;
+    return sampler->visits.windows;
+}
+
+int coc_sampler_sources(const coc_sampler *sampler)
+{
+    return sampler->visits.sources;
+}
+
+int64_t coc_sampler_source_windows(const coc_sampler *sampler, int source)
+{
+    return sampler->visits.source[source].windows;
+}
+
+double coc_sampler_source_share(const coc_sampler *sampler, int source)
+{
+    return coc_visit_share(&sampler->visits, source);
+}
+
+int coc_sampler_source(const coc_sampler *sampler, int64_t position)
+{
+    return coc_visit_source(&sampler->visits, position);
 }
 
 int64_t coc_sampler_tracks(const coc_sampler *sampler)
@@ -173,6 +249,7 @@ static void draw_subsets(const coc_sampler *s, window_start window, coc_rng_sequ
 
     pair->track = window.track;
     pair->track_id = coc_store_track(s->store, window.track)->id;
+    pair->source = coc_store_track(s->store, window.track)->source;
     pair->first_sample = window.first;
     pair->stems[0] = pair->stems[1] = 1;
     if (s->submixtures) {
@@ -203,17 +280,14 @@ static window_start move_window(const coc_sampler *s, window_start window, int64
 
 void coc_sampler_draw(const coc_sampler *sampler, int64_t position, coc_pair *pair)
 {
-    const int64_t epoch = position / sampler->windows;
-    const coc_rng_key order = {
-        .seed = sampler->seed, .draw = COC_DRAW_ORDER, .step = (uint32_t)epoch};
+    const coc_visit visit = coc_visit_at(&sampler->visits, position);
     const coc_rng_key submix = {.seed = sampler->seed,
                                 .draw = COC_DRAW_SUBMIX,
                                 .item = (uint32_t)position,
                                 .step = (uint32_t)(position >> 32)};
-    window_start window =
-        sampler->window[coc_rng_permute(&order, sampler->windows, position % sampler->windows)];
+    window_start window = sampler->window[visit.window];
 
-    if (sampler->random_windows) window = move_window(sampler, window, epoch);
+    if (sampler->random_windows) window = move_window(sampler, window, visit.epoch);
     draw_subsets(sampler, window, coc_rng_sequence_begin(submix), pair);
 }
 

@@ -5,6 +5,7 @@
  * disjoint non-empty subsets of the window's audible stems are drawn anew, with the published size
  * distribution: |X1| uniform on 1..N-1, |X2| uniform on 1..N-|X1| as published. With
  * data.submixtures = false both are single stems.
+ * preprocess/visits.h says which window stands at a position, also with data.weights.
  */
 #ifndef COC_PREPROCESS_SAMPLER_H
 #define COC_PREPROCESS_SAMPLER_H
@@ -23,6 +24,7 @@ enum { COC_MAX_STEMS = 128 };
 typedef struct {
     int64_t track; /* in the store */
     uint64_t track_id;
+    int source;                     /* of the store's */
     int64_t first_sample;           /* of the window */
     int stems[2];                   /* of the anchor, of the positive */
     int64_t stem[2][COC_MAX_STEMS]; /* ascending */
@@ -42,6 +44,14 @@ void coc_sampler_destroy(coc_sampler **sampler);
 int64_t coc_sampler_windows(const coc_sampler *sampler); /* positions of one epoch */
 int64_t coc_sampler_tracks(const coc_sampler *sampler);  /* tracks with at least one window */
 int64_t coc_sampler_skipped(const coc_sampler *sampler); /* tracks of the split without one */
+
+/* Those of the store; the windows of one, and its share of the training positions: 0 .. 1. */
+int coc_sampler_sources(const coc_sampler *sampler);
+int64_t coc_sampler_source_windows(const coc_sampler *sampler, int source);
+double coc_sampler_source_share(const coc_sampler *sampler, int source);
+
+/* The source of the pair at a training position. */
+int coc_sampler_source(const coc_sampler *sampler, int64_t position);
 
 /* The pair at a training position >= 0. With data.windows = random all windows of a track are moved
  * later by one random offset an epoch, less than the distance of neighbours; none is moved beyond

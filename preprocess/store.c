@@ -10,14 +10,24 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "configs/list.h"
 #include "preprocess/features.h"
 #include "preprocess/manifest.h"
 #include "preprocess/shard.h"
 
+/* One of the folders that were opened. */
+typedef struct {
+    char path[COC_SETTING_TEXT];
+    uint64_t hash;
+    coc_manifest manifest;
+    int64_t first_shard; /* of its own among all */
+} folder;
+
 /* A shard in use: its index, and its file mapped whole. */
 typedef struct {
     coc_shard shard;
-    const char *file; /* name below the store; the manifest's */
+    int source;
+    const char *file; /* name below the folder; the manifest's */
     void *map;
 } open_shard;
 
@@ -30,10 +40,12 @@ typedef struct {
 } stem_data;
 
 struct coc_store {
-    char *path;
+    char *paths;
     uint64_t hash;
-    coc_manifest manifest;
-    open_shard *shard;
+    folder *folder; /* [sources] */
+    int sources;
+    open_shard *shard; /* [shards] */
+    int64_t shards;
     coc_track *track;
     coc_stem *stem;
     stem_data *data; /* [stems] */
@@ -58,10 +70,10 @@ static coc_status map_shard(const char *path, open_shard *s)
     return COC_OK;
 }
 
-static coc_status check_shard(const char *path, const coc_store *store, const open_shard *s,
+static coc_status check_shard(const char *path, const folder *f, const open_shard *s,
                               const coc_manifest_shard *row)
 {
-    const coc_store_settings *a = &s->shard.settings, *b = &store->manifest.settings;
+    const coc_store_settings *a = &s->shard.settings, *b = &f->manifest.settings;
 
     if (strcmp(a->layout, b->layout) != 0 || strcmp(a->resampler, b->resampler) != 0)
         return COC_FAIL(COC_ERR_INPUT,
@@ -77,14 +89,13 @@ static coc_status check_shard(const char *path, const coc_store *store, const op
     return COC_OK;
 }
 
-static coc_status open_one(coc_store *store, int64_t i)
+static coc_status open_one(const folder *f, const coc_manifest_shard *row, open_shard *s)
 {
-    const coc_manifest_shard *row = &store->manifest.shard[i];
     char path[COC_PATH_BYTES];
     int64_t bytes;
 
-    store->shard[i].file = row->file;
-    COC_TRY(coc_path_join(path, store->path, row->file));
+    s->file = row->file;
+    COC_TRY(coc_path_join(path, f->path, row->file));
     bytes = coc_file_bytes(path);
     if (bytes < 0)
         return COC_FAIL(COC_ERR_INPUT,
@@ -95,18 +106,22 @@ static coc_status open_one(coc_store *store, int64_t i)
                         "%s: %" PRId64 " bytes, should be %" PRId64
                         ": cut or exchanged; copy it again, or run `cocola preprocess` again",
                         path, bytes, row->bytes);
-    COC_TRY(coc_shard_read(path, &store->shard[i].shard));
-    COC_TRY(check_shard(path, store, &store->shard[i], row));
-    return map_shard(path, &store->shard[i]);
+    COC_TRY(coc_shard_read(path, &s->shard));
+    COC_TRY(check_shard(path, f, s, row));
+    return map_shard(path, s);
 }
 
 static coc_status open_shards(coc_store *store)
 {
-    COC_TRY(coc_alloc(store->manifest.shards, sizeof *store->shard, &store->shard));
-    for (int64_t i = 0; i < store->manifest.shards; i++) {
+    COC_TRY(coc_alloc(store->shards, sizeof *store->shard, &store->shard));
+    for (int64_t i = 0, source = 0; i < store->shards; i++) {
         const coc_shard_index *x = &store->shard[i].shard.index;
+        const folder *f = &store->folder[source];
 
-        COC_TRY(open_one(store, i));
+        while (i >= f->first_shard + f->manifest.shards)
+            f = &store->folder[++source];
+        store->shard[i].source = (int)source;
+        COC_TRY(open_one(f, &f->manifest.shard[i - f->first_shard], &store->shard[i]));
         store->tracks += x->rows[COC_TABLE_TRACKS];
         store->stems += x->rows[COC_TABLE_STEMS];
         store->blocks += x->rows[COC_TABLE_BLOCKS];
@@ -119,12 +134,15 @@ static coc_status open_shards(coc_store *store)
 typedef struct {
     const coc_shard_track *track;
     int64_t shard, first_level, first_block;
+    int source;
 } place;
 
 static int compare_places(const void *a, const void *b)
 {
     const coc_shard_track *x = ((const place *)a)->track, *y = ((const place *)b)->track;
 
+    if (((const place *)a)->source != ((const place *)b)->source)
+        return ((const place *)a)->source - ((const place *)b)->source;
     if (x->split != y->split) return x->split < y->split ? -1 : 1;
     if (x->id != y->id) return x->id < y->id ? -1 : 1;
     return strcmp(x->name, y->name); /* the same audio twice */
@@ -134,14 +152,14 @@ static void list_places(const coc_store *store, place *places)
 {
     int64_t count = 0;
 
-    for (int64_t i = 0; i < store->manifest.shards; i++) {
+    for (int64_t i = 0; i < store->shards; i++) {
         const coc_shard_index *x = &store->shard[i].shard.index;
         int64_t level = 0, block = 0;
 
         for (int64_t t = 0; t < x->rows[COC_TABLE_TRACKS]; t++) {
             const coc_shard_track *track = &x->track[t];
 
-            places[count++] = (place){track, i, level, block};
+            places[count++] = (place){track, i, level, block, store->shard[i].source};
             for (int64_t s = track->first_stem; s < track->first_stem + track->stems; s++) {
                 level += coc_level_count(x->stem[s].samples);
                 block += coc_block_count(x->stem[s].samples);
@@ -199,6 +217,7 @@ static coc_status join_shards(coc_store *store)
 
         store->track[t] = (coc_track){.id = from->id,
                                       .split = (coc_split)from->split,
+                                      .source = places[t].source,
                                       .name = from->name,
                                       .samples = from->samples,
                                       .first_stem = stems,
@@ -209,20 +228,55 @@ static coc_status join_shards(coc_store *store)
     return COC_OK;
 }
 
-coc_status coc_store_open(const char *path, coc_store **store)
+/* Manifests of all folders; a list that holds one twice would see its tracks twice. */
+static coc_status open_folders(coc_store *store)
+{
+    COC_TRY(coc_alloc(store->sources, sizeof *store->folder, &store->folder));
+    for (int i = 0; i < store->sources; i++) {
+        folder *f = &store->folder[i];
+
+        coc_list_item(store->paths, i, f->path);
+        COC_TRY(coc_manifest_read(f->path, &f->manifest));
+        f->hash = coc_manifest_hash(&f->manifest);
+        f->first_shard = store->shards;
+        store->shards += f->manifest.shards;
+        for (int j = 0; j < i; j++)
+            if (store->folder[j].hash == f->hash)
+                return COC_FAIL(COC_ERR_INPUT, "%s: the same store as %s; name each once", f->path,
+                                store->folder[j].path);
+    }
+    return COC_OK;
+}
+
+static coc_status hash_folders(coc_store *store)
+{
+    uint64_t *hash;
+
+    store->hash = store->folder[0].hash;
+    if (store->sources == 1) return COC_OK;
+    COC_TRY(coc_alloc(store->sources, sizeof *hash, &hash));
+    for (int i = 0; i < store->sources; i++)
+        hash[i] = store->folder[i].hash;
+    store->hash = coc_hash(hash, (size_t)store->sources * sizeof *hash);
+    free(hash);
+    return COC_OK;
+}
+
+coc_status coc_store_open(const char *paths, coc_store **store)
 {
     coc_status status;
     coc_store *s;
 
     COC_TRY(coc_alloc(1, sizeof *s, store));
     s = *store;
-    s->path = coc_strdup(path);
-    if (s->path == NULL) {
-        status = COC_FAIL(COC_ERR_MEMORY, "%s: no memory", path);
+    s->paths = coc_strdup(paths);
+    if (s->paths == NULL) {
+        status = COC_FAIL(COC_ERR_MEMORY, "%s: no memory", paths);
         goto fail;
     }
-    COC_TRY_GOTO(status, coc_manifest_read(path, &s->manifest), fail);
-    s->hash = coc_manifest_hash(&s->manifest);
+    s->sources = paths[0] != '\0' ? coc_list_count(paths) : 1; /* which is then missed by name */
+    COC_TRY_GOTO(status, open_folders(s), fail);
+    COC_TRY_GOTO(status, hash_folders(s), fail);
     COC_TRY_GOTO(status, open_shards(s), fail);
     COC_TRY_GOTO(status, join_shards(s), fail);
     return COC_OK;
@@ -237,17 +291,19 @@ void coc_store_close(coc_store **store)
     coc_store *s = *store;
 
     if (s == NULL) return;
-    for (int64_t i = 0; s->shard != NULL && i < s->manifest.shards; i++) {
+    for (int64_t i = 0; s->shard != NULL && i < s->shards; i++) {
         if (s->shard[i].map != NULL) munmap(s->shard[i].map, (size_t)s->shard[i].shard.bytes);
         coc_shard_free(&s->shard[i].shard);
     }
-    coc_manifest_free(&s->manifest);
+    for (int i = 0; s->folder != NULL && i < s->sources; i++)
+        coc_manifest_free(&s->folder[i].manifest);
+    free(s->folder);
     free(s->shard);
     free(s->track);
     free(s->stem);
     free(s->data);
     free(s->seen);
-    free(s->path);
+    free(s->paths);
     free(s);
     *store = NULL;
 }
@@ -256,7 +312,22 @@ void coc_store_close(coc_store **store)
 
 const char *coc_store_path(const coc_store *store)
 {
-    return store->path;
+    return store->paths;
+}
+
+int coc_store_sources(const coc_store *store)
+{
+    return store->sources;
+}
+
+const char *coc_store_source(const coc_store *store, int source)
+{
+    return store->folder[source].path;
+}
+
+uint64_t coc_store_source_hash(const coc_store *store, int source)
+{
+    return store->folder[source].hash;
 }
 
 uint64_t coc_store_hash(const coc_store *store)
@@ -294,8 +365,9 @@ static coc_status check_block(coc_store *store, int64_t stem, int64_t block)
         return COC_FAIL(COC_ERR_INPUT,
                         "%s/%s: damaged in track %s, stem %s, at %.1f s: the block does not fit "
                         "its hash; remove the shard and run `cocola preprocess` again",
-                        store->path, store->shard[d->shard].file, store->track[s->track].name,
-                        s->name, (double)first / COC_SAMPLE_RATE);
+                        store->folder[store->shard[d->shard].source].path,
+                        store->shard[d->shard].file, store->track[s->track].name, s->name,
+                        (double)first / COC_SAMPLE_RATE);
     atomic_store_explicit(&d->seen[block], 1, memory_order_relaxed);
     return COC_OK;
 }

@@ -36,6 +36,7 @@ typedef struct coc_store coc_store; /* many threads may read at once */
 typedef struct {
     uint64_t id; /* hash of the track's audio: its number everywhere, stable under additions */
     coc_split split;
+    int source;         /* which of the folders that were opened together */
     const char *name;   /* path of the track below the data set's root */
     int64_t samples;    /* of the longest stem; shorter ones read as zeros beyond their end */
     int64_t first_stem; /* stems first_stem .. first_stem + stems - 1 */
@@ -53,13 +54,17 @@ typedef struct {
     const float *mean_square; /* [levels] of the waveform (full scale 1.0), per 100 ms */
 } coc_stem;
 
-/* Open for reading. Tracks come sorted by (split, id), whatever the number of ranks that wrote
+/* Open for reading: one folder, or a list of them (configs/list.h), whose tracks are then as those
+ * of one store. Tracks come sorted by (source, split, id), whatever the number of ranks that wrote
  * them. Not collective. Errors: COC_ERR_IO, COC_ERR_INPUT. */
-coc_status coc_store_open(const char *path, coc_store **store);
+coc_status coc_store_open(const char *paths, coc_store **store);
 void coc_store_close(coc_store **store);
 
-const char *coc_store_path(const coc_store *store);
-uint64_t coc_store_hash(const coc_store *store); /* of all shards' content */
+const char *coc_store_path(const coc_store *store);               /* as it was given */
+uint64_t coc_store_hash(const coc_store *store);                  /* of all shards' content */
+int coc_store_sources(const coc_store *store);                    /* folders */
+const char *coc_store_source(const coc_store *store, int source); /* path of one of them */
+uint64_t coc_store_source_hash(const coc_store *store, int source);
 int64_t coc_store_tracks(const coc_store *store);
 const coc_track *coc_store_track(const coc_store *store, int64_t track);
 const coc_stem *coc_store_stem(const coc_store *store, int64_t stem);

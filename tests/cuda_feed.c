@@ -67,6 +67,17 @@ const char *coc_store_path(const coc_store *s)
     return "made-up-store";
 }
 
+int coc_store_sources(const coc_store *s)
+{
+    return s != NULL;
+}
+
+const char *coc_store_source(const coc_store *s, int source)
+{
+    (void)s, (void)source;
+    return "made up";
+}
+
 int64_t coc_store_tracks(const coc_store *s)
 {
     (void)s;

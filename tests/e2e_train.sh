@@ -181,6 +181,28 @@ python3 -c 'import json; r = json.load(open("score.jsonl")); assert r["windows"]
 "$COCOLA" score --checkpoint model.h5 stems/test/song0/stem0.wav stems/test/song0/stem1.wav --format jsonl >score2.jsonl
 python3 -c 'import json; a, b = (json.load(open(f)) for f in ("score.jsonl", "score2.jsonl")); assert a["both"] == b["both"], (a, b)'
 
+# ---- several stores ------------------------------------------------------------------------------
+mkdir others
+cp -r stems/train others/train
+for stem in others/train/*/stem0.wav; do mv "$stem" "${stem%stem0.wav}stem9.wav"; done # another order, other ids
+"$COCOLA" preprocess --layout folder --in others --out others.store >/dev/null 2>&1
+ranks 2 train --config small.yaml --set "data.train=[store, others.store]" --set "data.weights=[1, 3]" \
+    --set loss.negatives=same-dataset --set train.batch=16 --set train.steps=3 --out many 2>many.txt ||
+    { cat many.txt >&2; fail "training on two stores"; }
+says " store: [0-9]* windows, 25.0 %" many.txt
+says " others.store: [0-9]* windows, 75.0 %" many.txt
+python3 - <<'PYTHON' || fail "columns of the own data set"
+import json
+steps = [r for r in map(json.loads, open("many/log.jsonl")) if r["kind"] == "train"]
+# with one pair of four from the first store about 16 (1/16 + 9/16) columns are of the row's own
+assert len(steps) == 3 and all(5 <= r["columns"] < 16 for r in steps) and sum(r["columns"] for r in steps) < 40, steps
+PYTHON
+"$COCOLA" train --config many/config.yaml --out many.again 2>/dev/null || fail "config.yaml of two stores"
+refused 2 "$COCOLA" train --config small.yaml --set "data.train=[store, others.store]" --set data.weights=[1,2,3] --out refused
+says "data.weights: 3 numbers for the 2 stores" refused.txt
+"$COCOLA" eval --checkpoint many/checkpoints/last.h5 --store "[store, others.store]" --split train --k 2 --format json >many.json 2>/dev/null
+python3 -c 'import json; r = json.load(open("many.json")); assert r["rows"][0]["pairs"] == 60, r' || fail "windows of both stores"
+
 # What JSON cannot hold: names that are no UTF-8 are refused, numbers that are not finite are null.
 odd=$'stem\xff.wav'
 cp stems/test/song0/stem0.wav "$odd"

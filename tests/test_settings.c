@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "configs/list.h"
 #include "configs/settings.h"
 #include "configs/table.h"
 #include "tests/test.h"
@@ -383,6 +384,48 @@ static void the_nearest_word_is_found(void)
     CHECK(coc_nearest_word("train", words, 0) == NULL);
 }
 
+static const char *item(const char *list, int i)
+{
+    static char text[COC_SETTING_TEXT];
+
+    coc_list_item(list, i, text);
+    return text;
+}
+
+/* Fails when a list is not what a file or an assignment says, or does not survive being printed. */
+static void lists_hold_one_value_or_several(void)
+{
+    coc_settings settings, again;
+    char *text;
+
+    REQUIRE_OK(
+        read_text("data: {train: [a b, 'c]', \"it's\"], weights: [3, 0.5, 1e-3]}", &settings));
+    CHECK(strcmp(settings.data.train, "[a b, c], it's]") == 0);
+    CHECK(coc_list_count(settings.data.train) == 3);
+    CHECK(strcmp(item(settings.data.train, 0), "a b") == 0);
+    CHECK(strcmp(item(settings.data.train, 1), "c]") == 0);
+    CHECK(strcmp(item(settings.data.train, 2), "it's") == 0);
+    text = coc_settings_print(&settings, false);
+    REQUIRE(text != NULL);
+    REQUIRE_OK(read_text(text, &again));
+    CHECK(memcmp(&settings, &again, sizeof settings) == 0);
+    free(text);
+    REQUIRE_OK(coc_settings_set(&settings, "data.train=[x,y ]"));
+    CHECK(strcmp(settings.data.train, "[x, y]") == 0);
+    REQUIRE_OK(coc_settings_set(&settings, "data.train=[x]"));
+    CHECK(strcmp(settings.data.train, "x") == 0);
+    REQUIRE_OK(coc_settings_set(&settings, "data.train=a, b"));
+    CHECK(coc_list_count(settings.data.train) == 1);
+    CHECK(strcmp(item(settings.data.train, 0), "a, b") == 0);
+    REQUIRE_OK(read_text("data: {train: []}", &settings));
+    CHECK(coc_list_count(settings.data.train) == 0);
+    CHECK(coc_settings_set(&settings, "data.train=[x,,y]") == COC_ERR_SETTING);
+    CHECK(coc_settings_set(&settings, "data.train=[x") == COC_ERR_SETTING);
+    REFUSED("data: {train: ['a,b']}", "x.yaml:1:", "comma");
+    REFUSED("data: {train: [[a]]}", "x.yaml:1:", "data.train");
+    REFUSED("data: {features: [mel]}", "x.yaml:1:", "a list or map");
+}
+
 int main(void)
 {
     RUN(the_table_is_sound);
@@ -394,6 +437,7 @@ int main(void)
     RUN(printed_settings_read_back_identically);
     RUN(texts_that_yaml_would_change_are_refused);
     RUN(differences_list_what_decides_a_run);
+    RUN(lists_hold_one_value_or_several);
     RUN(contradictions_are_refused);
     RUN(presets_are_good);
     RUN(the_reference_page_is_current);

@@ -494,6 +494,47 @@ static void unfinished_shards_leave_nothing(void)
     CHECK(w == NULL);
 }
 
+/* Several folders are read as one store: all tracks, folder by folder, each with its own audio and
+ * its folder; the hash follows their order. The same store twice is refused. */
+static void folders_are_read_together(void)
+{
+    static int16_t one[SHORT], both[SHORT];
+    coc_store *first, *second, *store;
+
+    REQUIRE(make_store("store_first"));
+    for (int i = 0; i < SHORT; i++)
+        wave[0][i] = -wave[0][i];
+    REQUIRE(make_store("store_second"));
+    REQUIRE_OK(coc_store_open("scratch_store_first", &first));
+    REQUIRE_OK(coc_store_open("scratch_store_second", &second));
+    REQUIRE_OK(coc_store_open("[scratch_store_second, scratch_store_first]", &store));
+    REQUIRE(coc_store_sources(store) == 2 && coc_store_tracks(store) == 4);
+    CHECK(strcmp(coc_store_source(store, 1), "scratch_store_first") == 0);
+    CHECK(coc_store_source_hash(store, 1) == coc_store_hash(first));
+    for (int64_t t = 0; t < 4; t++) {
+        const coc_store *from = t < 2 ? second : first;
+        const coc_track *a = coc_store_track(store, t), *b = coc_store_track(from, t % 2);
+
+        CHECK(a->source == t / 2 && a->id == b->id && a->stems == b->stems);
+        CHECK(a->first_stem == b->first_stem + t / 2 * 5);
+        for (int32_t i = 0; i < a->stems; i++) {
+            REQUIRE_OK(coc_store_read((coc_store *)from, b->first_stem + i, 0, SHORT, one));
+            REQUIRE_OK(coc_store_read(store, a->first_stem + i, 0, SHORT, both));
+            CHECK(memcmp(one, both, sizeof one) == 0);
+        }
+    }
+    CHECK(coc_store_track(store, 1)->id != coc_store_track(store, 3)->id);
+    CHECK(coc_store_hash(store) != coc_store_hash(first));
+    coc_store_close(&store);
+    CHECK(coc_store_open("[scratch_store_first, scratch_store_first]", &store) == COC_ERR_INPUT);
+    CHECK(strstr(coc_error_text(), "the same store as") != NULL);
+    CHECK(coc_store_open("[scratch_store_first, scratch_none]", &store) == COC_ERR_IO);
+    CHECK(strstr(coc_error_text(), "scratch_none") != NULL);
+    coc_store_close(&second);
+    coc_store_close(&first);
+    make_waves();
+}
+
 int main(void)
 {
     make_waves();
@@ -512,5 +553,6 @@ int main(void)
     RUN(forged_tables_are_refused);
     RUN(refusals_of_the_system_are_no_damage);
     RUN(unfinished_shards_leave_nothing);
+    RUN(folders_are_read_together);
     return coc_test_result();
 }

@@ -44,7 +44,7 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
         {"--checkpoint", "FILE", COC_OPTION_TEXT, &a->checkpoint, true, 0, 0,
          "checkpoint (.h5) or published weights (.safetensors)"},
         {"--store", "STORE", COC_OPTION_TEXT, &a->store, true, 0, 0,
-         "store made by `cocola preprocess`"},
+         "store made by `cocola preprocess`, or several: \"[A, B]\""},
         {"--split", "NAME", COC_OPTION_TEXT, &a->split, false, 0, 0,
          "train, validation or test (default test)"},
         {"--k", "LIST", COC_OPTION_TEXT, &a->k, false, 0, 0,
@@ -259,8 +259,7 @@ static coc_status run(evaluation *e)
 
     if (status == COC_OK)
         status = coc_same_content(e->comm, e->args.checkpoint, e->model->info.hash);
-    if (status == COC_OK)
-        status = coc_same_content(e->comm, e->args.store, coc_store_hash(e->store));
+    if (status == COC_OK) status = coc_same_store(e->comm, e->store);
     e->accuracies = json_array();
     e->retrievals = json_array();
     for (int m = 0; m < e->mode_count && status == COC_OK; m++)

@@ -11,12 +11,13 @@ enum { MODES = 4 }; /* values of a channel mode */
 
 struct coc_deal {
     const coc_settings *settings;
-    int64_t step, modes_from; /* of what follows; step -1: of none yet */
-    int64_t *pair_of;         /* [K] pair whose positive stands in a slot; NULL: its own */
-    int64_t *slot_of;         /* [K] its inverse */
-    int64_t *members;         /* [sets] pairs of each set */
-    int32_t *set;             /* [K] of each pair; NULL: every column counts */
-    double columns;           /* of a row's own set, the mean over all rows */
+    const coc_sampler *sampler; /* NULL: one data set */
+    int64_t step, modes_from;   /* of what follows; step -1: of none yet */
+    int64_t *pair_of;           /* [K] pair whose positive stands in a slot; NULL: its own */
+    int64_t *slot_of;           /* [K] its inverse */
+    int64_t *members;           /* [sets] pairs of each set */
+    int32_t *set;               /* [K] of each pair; NULL: every column counts */
+    double columns;             /* of a row's own set, the mean over all rows */
 };
 
 int64_t coc_modes_from(const coc_data_settings *settings, int64_t steps)
@@ -76,17 +77,30 @@ static int64_t group_size(const coc_settings *settings)
 
 static bool has_modes(const coc_settings *settings)
 {
-    return settings->loss.negatives == COC_NEGATIVES_SAME_MODE;
+    return settings->loss.negatives == COC_NEGATIVES_SAME_MODE ||
+           settings->loss.negatives == COC_NEGATIVES_SAME_DATASET_AND_MODE;
+}
+
+static bool has_datasets(const coc_settings *settings)
+{
+    return settings->loss.negatives == COC_NEGATIVES_SAME_DATASET ||
+           settings->loss.negatives == COC_NEGATIVES_SAME_DATASET_AND_MODE;
 }
 
 bool coc_deal_has_sets(const coc_settings *settings)
 {
-    return has_modes(settings) || group_size(settings) < settings->train.batch;
+    return has_modes(settings) || has_datasets(settings) ||
+           group_size(settings) < settings->train.batch;
 }
 
-static int64_t sets(const coc_settings *settings)
+static int64_t datasets(const coc_deal *d)
 {
-    return settings->train.batch / group_size(settings) * MODES;
+    return has_datasets(d->settings) && d->sampler != NULL ? coc_sampler_sources(d->sampler) : 1;
+}
+
+static int64_t sets(const coc_deal *d)
+{
+    return d->settings->train.batch / group_size(d->settings) * datasets(d) * MODES;
 }
 
 static int32_t set_of(const coc_deal *d, int64_t pair)
@@ -96,8 +110,12 @@ static int32_t set_of(const coc_deal *d, int64_t pair)
                              .draw = COC_DRAW_COLUMNS,
                              .step = (uint32_t)d->step};
     const int64_t group = size < batch ? coc_rng_permute(&key, batch, pair) / size : 0;
+    const int64_t sources = datasets(d);
+    const int64_t dataset =
+        sources > 1 ? coc_sampler_source(d->sampler, d->step * batch + pair) : 0;
 
-    return (int32_t)(group * MODES + (has_modes(d->settings) ? (int64_t)mode_of(d, pair) : 0));
+    return (int32_t)((group * sources + dataset) * MODES +
+                     (has_modes(d->settings) ? (int64_t)mode_of(d, pair) : 0));
 }
 
 void coc_deal_columns(const coc_deal *d, int32_t *set)
@@ -113,7 +131,7 @@ double coc_deal_mean_columns(const coc_deal *d)
 
 static void deal_sets(coc_deal *d)
 {
-    const int64_t batch = d->settings->train.batch, count = sets(d->settings);
+    const int64_t batch = d->settings->train.batch, count = sets(d);
     double columns = 0;
 
     d->columns = (double)batch;
@@ -160,7 +178,8 @@ coc_dealt coc_deal_at(const coc_deal *d, int64_t slot, int view)
                        .set = d->set != NULL ? d->set[pair] : 0};
 }
 
-coc_status coc_deal_create(const coc_settings *settings, int64_t groups, coc_deal **deal)
+coc_status coc_deal_create(const coc_settings *settings, const coc_sampler *sampler, int64_t groups,
+                           coc_deal **deal)
 {
     coc_status status;
     coc_deal *d;
@@ -168,8 +187,9 @@ coc_status coc_deal_create(const coc_settings *settings, int64_t groups, coc_dea
     COC_TRY(coc_alloc(1, sizeof *d, deal));
     d = *deal;
     d->settings = settings;
+    d->sampler = sampler;
     d->step = -1;
-    COC_TRY_GOTO(status, coc_alloc(sets(settings), sizeof *d->members, &d->members), fail);
+    COC_TRY_GOTO(status, coc_alloc(sets(d), sizeof *d->members, &d->members), fail);
     if (coc_deal_has_sets(settings))
         COC_TRY_GOTO(status, coc_alloc(settings->train.batch, sizeof *d->set, &d->set), fail);
     if (groups <= 1 || settings->model.bn_pairing == COC_PAIRING_PAIRED) return COC_OK;

@@ -15,9 +15,10 @@
 
 typedef struct coc_deal coc_deal; /* of one step at a time */
 
-/* groups: batch-norm groups of a batch; over 1 deals the positives. Borrows settings. Errors:
- * COC_ERR_MEMORY. */
-coc_status coc_deal_create(const coc_settings *settings, int64_t groups, coc_deal **deal);
+/* groups: batch-norm groups of a batch; over 1 deals the positives. sampler: knows the data set of
+ * a position; NULL: there is one. Borrows both. Errors: COC_ERR_MEMORY. */
+coc_status coc_deal_create(const coc_settings *settings, const coc_sampler *sampler, int64_t groups,
+                           coc_deal **deal);
 void coc_deal_destroy(coc_deal **deal);
 
 /* From now on of that step; channel modes hold from step modes_from on. */

@@ -338,7 +338,7 @@ coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sa
     l->next_made = l->next_used = needs->step * (l->parts.count + l->again);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->changed, NULL);
-    status = coc_deal_create(settings, needs->groups, &l->deal);
+    status = coc_deal_create(settings, sampler, needs->groups, &l->deal);
     if (status == COC_OK) status = create_parts(l);
     if (status != COC_OK) coc_loader_destroy(loader);
     return status;

@@ -202,6 +202,17 @@ static coc_status train_all(loop *l)
                     l->t->step, l->t->run);
 }
 
+/* What each of several stores gives to training. */
+static void say_sources(const coc_trainer *t)
+{
+    const int sources = coc_sampler_sources(t->sampler);
+
+    for (int i = 0; i < sources && sources > 1; i++)
+        coc_log_root("  %s: %" PRId64 " windows, %.1f %% of the pairs",
+                     coc_store_source(t->store, i), coc_sampler_source_windows(t->sampler, i),
+                     100 * coc_sampler_source_share(t->sampler, i));
+}
+
 static void say_what_begins(const loop *l)
 {
     const coc_trainer *t = l->t;
@@ -212,6 +223,7 @@ static void say_what_begins(const loop *l)
                  t->settings.train.batch, t->comm->size, t->comm->size > 1 ? "s" : "",
                  1e-6 * (double)t->params->weights, t->settings.model.backend,
                  coc_precision_name(t->settings.model.precision));
+    say_sources(t);
     if (t->parts.count > 1)
         coc_log_root("a step in %" PRId64 " parts of %" PRId64 " pairs; activations of %d are kept",
                      t->parts.count, t->parts.size, t->passes.places);

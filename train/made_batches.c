@@ -149,7 +149,7 @@ static coc_status create(coc_made_batches *m)
     const coc_device *device = t->backend->device;
     const int64_t most = t->parts.most, floats = t->network.channels * COC_BANDS;
 
-    COC_TRY(coc_deal_create(&t->settings, t->passes.group_count, &m->deal));
+    COC_TRY(coc_deal_create(&t->settings, NULL, t->passes.group_count, &m->deal));
     COC_TRY(coc_alloc(2 * most * floats * t->seen.frames, sizeof *m->x, &m->x));
     COC_TRY(coc_alloc(t->settings.train.batch, sizeof *m->set, &m->set));
     COC_TRY(coc_alloc(t->parts.count, sizeof *m->place, &m->place));

@@ -102,3 +102,20 @@ coc_status coc_same_content(coc_comm *comm, const char *name, uint64_t hash)
                           name, hash, there);
     return coc_comm_agree(comm, "comparing content", status);
 }
+
+coc_status coc_same_store(coc_comm *comm, const coc_store *store)
+{
+    int64_t sources = coc_store_sources(store);
+    coc_status status = COC_OK;
+
+    COC_TRY(coc_broadcast(coc_comm_over_host(comm), "number of stores", &sources, 1, COC_INT64, 0));
+    if (sources != coc_store_sources(store))
+        status = COC_FAIL(COC_ERR_INPUT,
+                          "%s: %d stores here, %lld on rank 0; all ranks must read the same",
+                          coc_store_path(store), coc_store_sources(store), (long long)sources);
+    COC_TRY(coc_comm_agree(comm, "comparing stores", status));
+    for (int i = 0; i < sources; i++)
+        COC_TRY(
+            coc_same_content(comm, coc_store_source(store, i), coc_store_source_hash(store, i)));
+    return COC_OK;
+}

@@ -38,9 +38,9 @@ static coc_status compare_data(const coc_trainer *t)
 {
     const coc_data_settings *d = &t->settings.data;
 
-    COC_TRY(coc_same_content(t->comm, d->train, coc_store_hash(t->store)));
+    COC_TRY(coc_same_store(t->comm, t->store));
     if (d->valid[0] == '\0') return COC_OK;
-    return coc_same_content(t->comm, d->valid, coc_store_hash(t->valid_store));
+    return coc_same_store(t->comm, t->valid_store);
 }
 
 /* Refuse at once what would fail in the middle of a step, or make the machine swap; and find out of
