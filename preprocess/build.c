@@ -7,10 +7,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "preprocess/audio.h"
 #include "preprocess/build_shard.h"
 #include "preprocess/features.h"
 #include "preprocess/plan.h"
+#include "preprocess/stem_read.h"
 
 /* While a run goes on its rank 0 holds a lock on this file. A rank that fails removes it; the
  * others see that after their track and stop too, so that none is killed in the middle of a file.
@@ -21,6 +21,7 @@ typedef struct {
     coc_comm *comm;
     const coc_build_settings *settings;
     coc_build_result *result;
+    char root[COC_PATH_BYTES]; /* what the paths of sources are below */
     coc_source_list list;
     int64_t *kept;    /* [tracks] */
     int64_t *samples; /* [tracks] */
@@ -54,9 +55,10 @@ static uint64_t list_hash(const coc_source_list *list)
 static coc_status list_sources(build *b)
 {
     const coc_build_settings *s = b->settings;
-    coc_status status = coc_layout_list(s->layout, s->in, &b->list);
+    coc_status status = coc_layout_root(s->in, b->root);
     uint64_t mine, first;
 
+    if (status == COC_OK) status = coc_layout_list(s->layout, s->in, &s->options, &b->list);
     COC_TRY(coc_comm_agree(b->comm, "listing the data set", status));
     mine = first = list_hash(&b->list);
     COC_TRY(coc_broadcast(b->comm, "list of tracks", &first, 1, COC_INT64, 0));
@@ -74,7 +76,7 @@ static coc_status find_kept(build *b)
 {
     const coc_store_settings settings = coc_store_settings_of(b->settings->layout->name);
 
-    return coc_find_kept(b->comm, b->settings->in, b->settings->out, &settings, &b->list, b->kept,
+    return coc_find_kept(b->comm, b->root, b->settings->out, &settings, &b->list, b->kept,
                          &b->stale);
 }
 
@@ -96,11 +98,9 @@ static coc_status measure_tracks(build *b)
         const coc_source_track *track = &b->list.track[t];
 
         for (int64_t s = 0; s < track->stems && track->stems > 1; s++) {
-            char path[COC_PATH_BYTES];
             int64_t count = 0;
 
-            if (coc_path_join(path, b->settings->in, track->stem[s].source) == COC_OK &&
-                coc_audio_probe(path, COC_SAMPLE_RATE, &count) == COC_OK)
+            if (coc_stem_probe(b->root, &track->stem[s], COC_SAMPLE_RATE, &count) == COC_OK)
                 b->samples[t] += count;
         }
     }
@@ -170,7 +170,8 @@ static coc_status write_shards(build *b)
     coc_progress_begin("preprocess", 0, b->list.tracks, 10);
     for (int64_t i = 0; i < b->plan.shards && status == COC_OK; i++)
         if (b->plan.shard[i].rank == b->comm->rank)
-            status = coc_build_shard(b->settings, &b->list, &b->plan.shard[i], track_done, b);
+            status =
+                coc_build_shard(b->settings, b->root, &b->list, &b->plan.shard[i], track_done, b);
     coc_progress_end();
     if (status != COC_OK) coc_file_discard(b->lock.path);
     return status;
@@ -207,6 +208,16 @@ static void say_skipped(const build *b, int64_t number, const coc_shard_index *x
         coc_log_warn("track %s is skipped: %s", x->skip[i].name, x->skip[i].reason);
 }
 
+static void count_track(const coc_shard_index *x, const coc_shard_track *track, coc_manifest *m,
+                        coc_summary *summary)
+{
+    m->tracks[track->split]++;
+    summary->tracks[track->split]++;
+    for (int64_t s = track->first_stem; s < track->first_stem + track->stems; s++)
+        coc_summary_add(summary, (coc_split)track->split, x->stem[s].instrument, x->stem[s].name,
+                        x->stem[s].samples);
+}
+
 static coc_status count_shard(build *b, const char *name, coc_manifest *m)
 {
     coc_manifest_shard *row = &m->shard[m->shards];
@@ -227,7 +238,7 @@ static coc_status count_shard(build *b, const char *name, coc_manifest *m)
     m->skipped += row->skipped;
     m->samples += shard.audio_samples;
     for (int64_t t = 0; t < row->tracks; t++)
-        m->tracks[x->track[t].split]++;
+        count_track(x, &x->track[t], m, &b->result->summary);
     say_skipped(b, coc_shard_number(name), x);
     coc_shard_free(&shard);
     return COC_OK;

@@ -13,15 +13,18 @@
 #include "comm/comm.h"
 #include "preprocess/layout.h"
 #include "preprocess/manifest.h"
+#include "preprocess/summary.h"
 
 typedef struct {
     const char *in, *out;
     const coc_layout *layout;
+    coc_layout_options options;
     int64_t shard_bytes; /* of PCM a shard; 0: 1 GiB, less where that gives under 32 shards */
 } coc_build_settings;
 
 typedef struct {
     coc_manifest manifest; /* rank 0: what the store holds; freed by the caller */
+    coc_summary summary;   /* rank 0: the same by split and class */
     int64_t kept, made;    /* shards from earlier runs, and of this one */
 } coc_build_result;
 

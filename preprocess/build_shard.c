@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "preprocess/features.h"
 #include "preprocess/shard_writer.h"
+#include "preprocess/stem_read.h"
 
 enum { REASON = 512 };
 
@@ -32,14 +33,12 @@ static coc_status add_stem(coc_shard_writer *w, const char *root, const coc_sour
 {
     coc_stem_source source = {
         .name = stem->name, .instrument = stem->instrument, .source = stem->source};
-    char path[COC_PATH_BYTES];
     coc_audio audio;
     coc_status status;
 
-    COC_TRY(coc_path_join(path, root, stem->source));
-    source.bytes = coc_file_bytes(path);
-    status = coc_audio_read(path, COC_SAMPLE_RATE, &audio);
-    if (status == COC_OK) status = coc_hash_file(path, &source.hash);
+    source.bytes = coc_stem_bytes(root, stem);
+    status = coc_stem_read(root, stem, COC_SAMPLE_RATE, &audio);
+    if (status == COC_OK) status = coc_stem_hash(root, stem, &source.hash);
     if (status == COC_ERR_INPUT || status == COC_ERR_IO) {
         take_error(root, status == COC_ERR_IO, v);
         coc_audio_free(&audio);
@@ -72,8 +71,9 @@ static coc_status add_track(coc_shard_writer *w, const char *root, const coc_sou
     return coc_shard_writer_skip(w, v.text, v.retry ? 0 : coc_track_content(root, track));
 }
 
-coc_status coc_build_shard(const coc_build_settings *settings, const coc_source_list *list,
-                           const coc_plan_shard *shard, coc_track_done done, void *context)
+coc_status coc_build_shard(const coc_build_settings *settings, const char *root,
+                           const coc_source_list *list, const coc_plan_shard *shard,
+                           coc_track_done done, void *context)
 {
     const coc_store_settings store = coc_store_settings_of(settings->layout->name);
     char name[COC_SHARD_NAME], path[COC_PATH_BYTES];
@@ -84,7 +84,7 @@ coc_status coc_build_shard(const coc_build_settings *settings, const coc_source_
     COC_TRY(coc_path_join(path, settings->out, name));
     COC_TRY(coc_shard_writer_create(path, &store, shard->samples, &w));
     for (int64_t t = shard->first; t < shard->first + shard->tracks; t++) {
-        COC_TRY_GOTO(status, add_track(w, settings->in, &list->track[t]), fail);
+        COC_TRY_GOTO(status, add_track(w, root, &list->track[t]), fail);
         COC_TRY_GOTO(status, done(context), fail);
     }
     return coc_shard_writer_finish(&w);

@@ -11,7 +11,8 @@ typedef coc_status (*coc_track_done)(void *context);
 /* Write a shard. Broken files and tracks without a pair are said and noted in it.
  * Not collective. Errors: COC_ERR_IO (the disk), COC_ERR_MEMORY, what `done` says; then nothing is
  * left behind. */
-coc_status coc_build_shard(const coc_build_settings *settings, const coc_source_list *list,
-                           const coc_plan_shard *shard, coc_track_done done, void *context);
+coc_status coc_build_shard(const coc_build_settings *settings, const char *root,
+                           const coc_source_list *list, const coc_plan_shard *shard,
+                           coc_track_done done, void *context);
 
 #endif

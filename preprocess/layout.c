@@ -3,16 +3,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/file.h"
 #include "base/memory.h"
 
 static const coc_layout layouts[] = {
     {"slakh2100", "{train,validation,test}/Track*/stems/S*.flac, classes from metadata.yaml",
-     coc_list_slakh2100},
+     coc_list_slakh2100, coc_bad_slakh2100},
+    {"musdb18hq", "{train,test}/ARTIST - TITLE/{vocals,drums,bass,other}.wav; 14 songs validate",
+     coc_list_musdb18hq, NULL},
+    {"moisesdb", "[moisesdb_v0.1/][{train,valid,test}/]UUID/STEM/*.wav", coc_list_moisesdb, NULL},
+    {"cocochorales", "{train,valid,test}/ENSEMBLE_trackNNNNNN/stems_audio/N_INSTRUMENT.wav",
+     coc_list_cocochorales, coc_bad_cocochorales},
     {"folder", "{train,validation,test}/TRACK/**/*.{wav,flac,ogg,mp3}: a folder a track",
-     coc_list_folders},
-    {NULL, NULL, NULL},
+     coc_list_folders, NULL},
+    {"csv", "a table: track,split,stem,path[,class][,offset][,gain]; --in names the file",
+     coc_list_csv, NULL},
+    {NULL, NULL, NULL, NULL},
 };
 
 char *coc_layout_help(void)
@@ -20,7 +28,7 @@ char *coc_layout_help(void)
     char *text = coc_strdup("");
 
     for (const coc_layout *l = layouts; l->name != NULL && text != NULL; l++) {
-        char *longer = coc_format("%s  %-9s  %s\n", text, l->name, l->help);
+        char *longer = coc_format("%s  %-12s  %s\n", text, l->name, l->help);
 
         free(text);
         text = longer;
@@ -45,70 +53,25 @@ coc_status coc_layout_find(const char *name, const coc_layout **layout)
     return COC_FAIL(COC_ERR_USAGE, "--layout: '%s' is unknown; known: %s", name, known);
 }
 
-coc_status coc_source_add_track(coc_source_list *list, coc_split split, const char *name)
+bool coc_has_extension(const char *name, const char *const *extensions)
 {
-    coc_source_track *t;
+    const char *dot = strrchr(name, '.');
 
-    COC_TRY(coc_grow(&list->track, &list->capacity, list->tracks + 1, sizeof *list->track));
-    t = &list->track[list->tracks];
-    *t = (coc_source_track){.split = split, .name = coc_strdup(name)};
-    if (t->name == NULL) return COC_FAIL(COC_ERR_MEMORY, "no memory for the list of tracks");
-    list->tracks++;
-    return COC_OK;
+    if (dot == NULL || dot == name) return false;
+    for (; *extensions != NULL; extensions++)
+        if (strcasecmp(dot + 1, *extensions) == 0) return true;
+    return false;
 }
 
-coc_status coc_source_add_stem(coc_source_list *list, const char *source, const char *name,
-                               const char *instrument)
+bool coc_is_sound(const char *name)
 {
-    coc_source_track *t = &list->track[list->tracks - 1];
-    coc_source_stem *s;
+    static const char *const known[] = {"wav", "flac", "ogg", "mp3", NULL};
 
-    COC_TRY(coc_grow(&t->stem, &t->capacity, t->stems + 1, sizeof *t->stem));
-    s = &t->stem[t->stems++];
-    *s = (coc_source_stem){coc_strdup(source), coc_strdup(name), coc_strdup(instrument)};
-    if (s->source == NULL || s->name == NULL || s->instrument == NULL)
-        return COC_FAIL(COC_ERR_MEMORY, "no memory for the list of stems");
-    return COC_OK;
+    return coc_has_extension(name, known);
 }
 
-void coc_source_list_free(coc_source_list *list)
-{
-    for (int64_t t = 0; t < list->tracks; t++) {
-        coc_source_track *track = &list->track[t];
-
-        for (int64_t s = 0; s < track->stems; s++) {
-            free(track->stem[s].source);
-            free(track->stem[s].name);
-            free(track->stem[s].instrument);
-        }
-        free(track->stem);
-        free(track->name);
-    }
-    free(list->track);
-    *list = (coc_source_list){0};
-}
-
-static int compare_tracks(const void *a, const void *b)
-{
-    return strcmp(((const coc_source_track *)a)->name, ((const coc_source_track *)b)->name);
-}
-
-static int compare_stems(const void *a, const void *b)
-{
-    return strcmp(((const coc_source_stem *)a)->source, ((const coc_source_stem *)b)->source);
-}
-
-static void sort_list(coc_source_list *list)
-{
-    if (list->tracks > 1)
-        qsort(list->track, (size_t)list->tracks, sizeof *list->track, compare_tracks);
-    for (int64_t t = 0; t < list->tracks; t++)
-        if (list->track[t].stems > 1)
-            qsort(list->track[t].stem, (size_t)list->track[t].stems, sizeof *list->track[t].stem,
-                  compare_stems);
-}
-
-coc_status coc_list_splits(const char *root, coc_list_split *list_split, coc_source_list *list)
+coc_status coc_list_splits(const char *root, coc_list_split *list_split,
+                           const coc_layout_options *options, coc_source_list *list)
 {
     char path[COC_PATH_BYTES];
     coc_names names;
@@ -123,7 +86,7 @@ coc_status coc_list_splits(const char *root, coc_list_split *list_split, coc_sou
         COC_TRY_GOTO(status, coc_path_join(path, root, names.name[i]), done);
         if (!coc_is_folder(path)) continue;
         found++;
-        status = list_split(root, names.name[i], split, list);
+        status = list_split(root, names.name[i], split, options, list);
     }
     if (status == COC_OK && found == 0)
         status = COC_FAIL(COC_ERR_INPUT,
@@ -136,18 +99,35 @@ done:
     return status;
 }
 
-coc_status coc_layout_list(const coc_layout *layout, const char *root, coc_source_list *list)
+coc_status coc_layout_list(const coc_layout *layout, const char *root,
+                           const coc_layout_options *options, coc_source_list *list)
 {
     coc_status status;
 
     *list = (coc_source_list){0};
-    status = layout->list(root, list);
+    status = layout->list(root, options, list);
+    if (status == COC_OK) status = coc_exclude(options->exclude, layout->bad, list);
     if (status == COC_OK && list->tracks == 0)
         status = COC_FAIL(COC_ERR_INPUT, "%s: no track of layout %s in it; it looks for %s", root,
                           layout->name, layout->help);
     if (status == COC_OK)
-        sort_list(list);
+        coc_source_list_sort(list);
     else
         coc_source_list_free(list);
     return status;
+}
+
+coc_status coc_layout_root(const char *in, char root[COC_PATH_BYTES])
+{
+    char *slash;
+
+    if (snprintf(root, COC_PATH_BYTES, "%s", in) >= COC_PATH_BYTES)
+        return COC_FAIL(COC_ERR_USAGE, "%.80s...: the path is too long", in);
+    if (coc_is_folder(in)) return COC_OK;
+    slash = strrchr(root, '/');
+    if (slash == NULL)
+        snprintf(root, COC_PATH_BYTES, ".");
+    else
+        slash[slash == root] = '\0';
+    return COC_OK;
 }

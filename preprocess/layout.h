@@ -7,33 +7,29 @@
 #ifndef COC_PREPROCESS_LAYOUT_H
 #define COC_PREPROCESS_LAYOUT_H
 
-#include <stdint.h>
+#include <stdbool.h>
 
-#include "preprocess/store.h"
+#include "base/file.h"
+#include "preprocess/source_list.h"
 
+/* What a user may choose; zero: as it is usual. */
 typedef struct {
-    char *source;     /* path of the file below the root */
-    char *name;       /* "S03", "vocals", "drums/kick" */
-    char *instrument; /* the class, "" when unknown */
-} coc_source_stem;
+    const char *ensembles; /* cocochorales: which, comma-separated; NULL: all */
+    bool folder_stems;     /* moisesdb: the files of a stem's folder are one stem, their sum */
+    const char *exclude; /* a file that names what is left out (coc_exclude); NULL: nothing more */
+} coc_layout_options;
 
+/* A stem that is known to be wrong. */
 typedef struct {
-    coc_split split;
-    char *name; /* path of the track below the root: "train/Track00001" */
-    coc_source_stem *stem;
-    int64_t stems, capacity;
-} coc_source_track;
-
-typedef struct {
-    coc_source_track *track; /* sorted bytewise by name; stems by source */
-    int64_t tracks, capacity;
-} coc_source_list;
+    const char *track, *stem, *why;
+} coc_known_bad;
 
 typedef struct {
     const char *name;
     const char *help; /* one line: what it looks for */
     /* Add the tracks below root, in any order; each says its split. */
-    coc_status (*list)(const char *root, coc_source_list *list);
+    coc_status (*list)(const char *root, const coc_layout_options *options, coc_source_list *list);
+    const coc_known_bad *bad; /* left out; .track NULL at the end; NULL: none is known */
 } coc_layout;
 
 /* A line a layout, name and help, as the help page of a command shows it. Freed with free(); NULL
@@ -46,23 +42,45 @@ coc_status coc_layout_find(const char *name, const coc_layout **layout);
 /* List a data set. The list is the caller's, freed with coc_source_list_free; empty after a
  * failure. Not collective. Errors: COC_ERR_IO, COC_ERR_INPUT (no track, no split folder where the
  * layout has them), COC_ERR_MEMORY. */
-coc_status coc_layout_list(const coc_layout *layout, const char *root, coc_source_list *list);
-void coc_source_list_free(coc_source_list *list);
+coc_status coc_layout_list(const coc_layout *layout, const char *root,
+                           const coc_layout_options *options, coc_source_list *list);
 
-/* For layouts: append; texts are copied. */
-coc_status coc_source_add_track(coc_source_list *list, coc_split split, const char *name);
-coc_status coc_source_add_stem(coc_source_list *list, const char *source, const char *name,
-                               const char *instrument); /* to the last track */
+/* What the paths of sources lie below: `in` where it is a folder, else the folder that it lies in.
+ */
+coc_status coc_layout_root(const char *in, char root[COC_PATH_BYTES]);
+
+/* Take out of a list what the layout knows to be wrong and what a file names: "TRACK" or
+ * "TRACK/STEM" a line, a track by its name or the end of it ("Track00001"), a stem by its name; #
+ * begins a remark. Says by the log how much, and what was not found. file may be NULL. Errors:
+ * COC_ERR_IO, COC_ERR_INPUT, COC_ERR_MEMORY. */
+coc_status coc_exclude(const char *file, const coc_known_bad *bad, coc_source_list *list);
 
 /* For layouts whose first folders are the splits: train, validation (also valid, val) and test;
  * others are left alone. Calls list_split for each, which adds the tracks of root/folder.
  * Errors: COC_ERR_INPUT when there is none; those of list_split. */
 typedef coc_status coc_list_split(const char *root, const char *folder, coc_split split,
-                                  coc_source_list *list);
-coc_status coc_list_splits(const char *root, coc_list_split *list_split, coc_source_list *list);
+                                  const coc_layout_options *options, coc_source_list *list);
+coc_status coc_list_splits(const char *root, coc_list_split *list_split,
+                           const coc_layout_options *options, coc_source_list *list);
 
-/* The rows' functions. */
-coc_status coc_list_slakh2100(const char *root, coc_source_list *list);
-coc_status coc_list_folders(const char *root, coc_source_list *list);
+/* The rows' functions, and what is known to be wrong there. */
+coc_status coc_list_slakh2100(const char *root, const coc_layout_options *options,
+                              coc_source_list *list);
+extern const coc_known_bad coc_bad_slakh2100[];
+coc_status coc_list_musdb18hq(const char *root, const coc_layout_options *options,
+                              coc_source_list *list);
+coc_status coc_list_moisesdb(const char *root, const coc_layout_options *options,
+                             coc_source_list *list);
+coc_status coc_list_cocochorales(const char *root, const coc_layout_options *options,
+                                 coc_source_list *list);
+extern const coc_known_bad coc_bad_cocochorales[];
+coc_status coc_list_folders(const char *root, const coc_layout_options *options,
+                            coc_source_list *list);
+coc_status coc_list_csv(const char *root, const coc_layout_options *options, coc_source_list *list);
+
+/* For layouts: whether a file's name ends as one of those (in any case); NULL at the end. */
+bool coc_has_extension(const char *name, const char *const *extensions);
+/* "wav", "flac", "ogg", "mp3". */
+bool coc_is_sound(const char *name);
 
 #endif

@@ -16,28 +16,11 @@ typedef struct {
     char example[COC_PATH_BYTES];
 } listing;
 
-static bool has_extension(const char *name, const char *const *extensions)
-{
-    const char *dot = strrchr(name, '.');
-
-    if (dot == NULL || dot == name) return false;
-    for (; *extensions != NULL; extensions++)
-        if (strcasecmp(dot + 1, *extensions) == 0) return true;
-    return false;
-}
-
-static bool is_stem(const char *name)
-{
-    static const char *const known[] = {"wav", "flac", "ogg", "mp3", NULL};
-
-    return has_extension(name, known);
-}
-
 static bool is_other_sound(const char *name)
 {
     static const char *const other[] = {"mp4", "m4a", "aac", "wma", "aif", "aiff", "opus", NULL};
 
-    return has_extension(name, other);
+    return coc_has_extension(name, other);
 }
 
 /* "mix.wav", "mixture.flac": with it in a track every pair would be too easy. */
@@ -59,14 +42,14 @@ static coc_status add_file(listing *l, const char *source, const char *below_tra
         if (l->foreign++ == 0) snprintf(l->example, sizeof l->example, "%s", source);
         return COC_OK;
     }
-    if (!is_stem(leaf)) return COC_OK;
+    if (!coc_is_sound(leaf)) return COC_OK;
     if (is_mix(leaf)) {
         l->mixes++;
         return COC_OK;
     }
     snprintf(name, sizeof name, "%s", below_track);
     *strrchr(name, '.') = '\0';
-    return coc_source_add_stem(l->list, source, name, "");
+    return coc_source_add_whole(l->list, source, name, "");
 }
 
 /* folder: path below the root; below_track: the part of it after the track, "" at first. */
@@ -111,7 +94,7 @@ static void report(const listing *l, const char *root, const char *folder, int64
 }
 
 static coc_status list_split(const char *root, const char *folder, coc_split split,
-                             coc_source_list *list)
+                             const coc_layout_options *options, coc_source_list *list)
 {
     listing l = {.list = list};
     char full[COC_PATH_BYTES], track[COC_PATH_BYTES];
@@ -119,6 +102,7 @@ static coc_status list_split(const char *root, const char *folder, coc_split spl
     coc_status status = COC_OK;
     int64_t loose = 0;
 
+    (void)options;
     COC_TRY(coc_path_join(full, root, folder));
     COC_TRY(coc_list_folder(full, &names));
     for (int64_t i = 0; i < names.count; i++) {
@@ -126,7 +110,7 @@ static coc_status list_split(const char *root, const char *folder, coc_split spl
         COC_TRY_GOTO(status, coc_path_join(track, folder, names.name[i]), done);
         COC_TRY_GOTO(status, coc_path_join(full, root, track), done);
         if (!coc_is_folder(full)) {
-            loose += is_stem(names.name[i]);
+            loose += coc_is_sound(names.name[i]);
             continue;
         }
         COC_TRY_GOTO(status, coc_source_add_track(list, split, track), done);
@@ -139,7 +123,8 @@ done:
     return status;
 }
 
-coc_status coc_list_folders(const char *root, coc_source_list *list)
+coc_status coc_list_folders(const char *root, const coc_layout_options *options,
+                            coc_source_list *list)
 {
-    return coc_list_splits(root, list_split, list);
+    return coc_list_splits(root, list_split, options, list);
 }

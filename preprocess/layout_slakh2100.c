@@ -99,7 +99,7 @@ static coc_status add_stems(coc_source_list *list, const coc_names *names, const
         COC_TRY(coc_path_join(source, folder, names->name[i]));
         snprintf(name, sizeof name, "%.*s", (int)strcspn(names->name[i], "."), names->name[i]);
         copy_class(m, name, instrument);
-        COC_TRY(coc_source_add_stem(list, source, name, instrument));
+        COC_TRY(coc_source_add_whole(list, source, name, instrument));
     }
     return COC_OK;
 }
@@ -128,12 +128,13 @@ static coc_status add_track(const char *root, const char *track, coc_split split
 }
 
 static coc_status list_split(const char *root, const char *folder, coc_split split,
-                             coc_source_list *list)
+                             const coc_layout_options *options, coc_source_list *list)
 {
     char full[COC_PATH_BYTES], track[COC_PATH_BYTES];
     coc_names names;
     coc_status status = COC_OK;
 
+    (void)options;
     COC_TRY(coc_path_join(full, root, folder));
     COC_TRY(coc_list_folder(full, &names));
     for (int64_t i = 0; i < names.count; i++) {
@@ -148,7 +149,17 @@ done:
     return status;
 }
 
-coc_status coc_list_slakh2100(const char *root, coc_source_list *list)
+coc_status coc_list_slakh2100(const char *root, const coc_layout_options *options,
+                              coc_source_list *list)
 {
-    return coc_list_splits(root, list_split, list);
+    return coc_list_splits(root, list_split, options, list);
 }
+
+/* Stems whose audio is not what the song has there, as users have reported them: other pitches, or
+ * nothing but one tone. Silent ones need no row, as they are in no pair. */
+const coc_known_bad coc_bad_slakh2100[] = {
+    {"Track00262", "S01", "plays something else"}, {"Track00496", "S01", "wrong pitch"},
+    {"Track01500", "S12", "one tone throughout"},  {"Track01500", "S13", "one tone throughout"},
+    {"Track01918", "S10", "wrong pitch"},          {"Track01931", "S01", "wrong pitch"},
+    {"Track01937", "S03", "wrong pitch"},          {NULL, NULL, NULL},
+};

@@ -1,12 +1,12 @@
 /* preprocess/plan_kept.c - what earlier runs have finished, and whether it still holds. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "preprocess/plan.h"
+#include "preprocess/stem_read.h"
 
 uint64_t coc_track_signature(const char *root, const coc_source_track *track)
 {
@@ -14,17 +14,10 @@ uint64_t coc_track_signature(const char *root, const coc_source_track *track)
 
     for (int64_t i = 0; i < track->stems; i++) {
         const coc_source_stem *s = &track->stem[i];
-        char path[COC_PATH_BYTES];
-        struct stat info = {.st_size = -1};
-
-        if (coc_path_join(path, root, s->source) == COC_OK && stat(path, &info) != 0)
-            info = (struct stat){.st_size = -1};
-        const uint64_t words[] = {hash,
-                                  coc_hash(s->source, strlen(s->source)),
+        const uint64_t words[] = {hash, coc_hash(s->source, strlen(s->source)),
                                   coc_hash(s->instrument, strlen(s->instrument)),
-                                  (uint64_t)info.st_size,
-                                  (uint64_t)info.st_mtim.tv_sec,
-                                  (uint64_t)info.st_mtim.tv_nsec};
+                                  coc_stem_signature(root, s)};
+
         hash = coc_hash(words, sizeof words);
     }
     return hash != 0 ? hash : 1; /* 0 stands for "look again" */
@@ -45,10 +38,9 @@ uint64_t coc_track_content(const char *root, const coc_source_track *track)
 
     for (int64_t i = 0; i < track->stems; i++) {
         const coc_source_stem *s = &track->stem[i];
-        char path[COC_PATH_BYTES];
-        uint64_t file = 0; /* of one that cannot be read */
+        uint64_t file = 0;
 
-        if (coc_path_join(path, root, s->source) == COC_OK) (void)!coc_hash_file(path, &file);
+        if (coc_stem_hash(root, s, &file) != COC_OK) file = 0; /* it cannot be read */
         hash = mix_stem(hash, s->source, s->instrument, file);
     }
     return hash != 0 ? hash : 1;
