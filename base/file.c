@@ -191,6 +191,46 @@ coc_status coc_file_write(const char *path, const void *bytes, size_t count)
     return status;
 }
 
+static coc_status copy_bytes(const char *from, FILE *in, const char *to, FILE *out)
+{
+    enum { PIECE = 1 << 20 };
+    char *piece = malloc(PIECE);
+    coc_status status = COC_OK;
+    size_t count;
+
+    if (piece == NULL) return COC_FAIL(COC_ERR_MEMORY, "%s: no memory to copy it", from);
+    while (status == COC_OK && (count = fread(piece, 1, PIECE, in)) > 0)
+        if (fwrite(piece, 1, count, out) != count)
+            status = COC_FAIL(COC_ERR_IO, "%s: cannot be written: %s", to, strerror(errno));
+    if (status == COC_OK && ferror(in))
+        status = COC_FAIL(COC_ERR_IO, "%s: cannot be read: %s", from, strerror(errno));
+    free(piece);
+    return status;
+}
+
+coc_status coc_file_move(const char *from, const char *to)
+{
+    char temporary[COC_PATH_BYTES];
+    FILE *in, *out;
+    coc_status status;
+
+    COC_TRY(coc_new_file_path(to, temporary));
+    in = fopen(from, "rb");
+    if (in == NULL) return COC_FAIL(COC_ERR_IO, "%s: cannot be opened: %s", from, strerror(errno));
+    out = fopen(temporary, "wb");
+    status = out != NULL ? copy_bytes(from, in, to, out)
+                         : COC_FAIL(COC_ERR_IO, "%s: cannot be created: %s", to, strerror(errno));
+    fclose(in);
+    if (out != NULL && fclose(out) != 0 && status == COC_OK)
+        status = COC_FAIL(COC_ERR_IO, "%s: cannot be written: %s", to, strerror(errno));
+    if (status == COC_OK) status = coc_file_publish(temporary, to);
+    if (status == COC_OK)
+        coc_file_discard(from);
+    else
+        coc_file_discard(temporary);
+    return status;
+}
+
 coc_status coc_file_read(const char *path, int64_t limit, char **bytes, size_t *count)
 {
     const int64_t size = coc_file_bytes(path);

@@ -58,6 +58,11 @@ void coc_lock_release(coc_lock *lock);
 /* Write a small file in one go, in the way above. Errors: COC_ERR_IO (names the path). */
 coc_status coc_file_write(const char *path, const void *bytes, size_t count);
 
+/* Copy a file, of any size, to a place where it appears whole, and remove it where it was; for
+ * other file systems too. After a failure nothing has changed. Errors: COC_ERR_IO (names the path).
+ */
+coc_status coc_file_move(const char *from, const char *to);
+
 /* Read a whole file; one zero byte is appended that does not count. *bytes is the caller's, freed
  * with free(); NULL after a failure. Refuses files over `limit` bytes. Errors: COC_ERR_IO,
  * COC_ERR_INPUT (over the limit), COC_ERR_MEMORY. */

@@ -29,7 +29,9 @@ typedef struct {
     coc_plan plan;
     coc_lock lock;     /* held by rank 0; all know its path */
     int64_t own, done; /* tracks of this rank */
-    bool left;         /* stopped because another rank did */
+    double begun;      /* when it began to write */
+    coc_track_work work;
+    bool left; /* stopped because another rank did */
 } build;
 
 /* ---- what there is --------------------------------------------------------------------------- */
@@ -145,13 +147,28 @@ static coc_status prepare_folder(build *b)
 
 /* ---- the work -------------------------------------------------------------------------------- */
 
-static coc_status track_done(void *context)
+/* The ranks' shares are even: rank 0 speaks for all. */
+static void show_progress(const build *b)
+{
+    const double seconds = coc_clock_seconds() - b->begun, ranks = b->comm->size;
+    const double heard = (double)b->work.samples / COC_SAMPLE_RATE * ranks;
+
+    coc_progress_update(b->done * b->list.tracks / (b->own > 0 ? b->own : 1),
+                        "tracks  %.0f files, %.1f h, %.0f x real time, %.0f MB/s in, %.0f out",
+                        ranks * (double)b->work.files, heard / 3600, heard / seconds,
+                        1e-6 * ranks * (double)b->work.bytes / seconds,
+                        2e-6 * COC_SAMPLE_RATE * heard / seconds);
+}
+
+static coc_status track_done(void *context, const coc_track_work *work)
 {
     build *b = context;
 
     b->done++;
-    /* the ranks' shares are even: rank 0 speaks for all */
-    coc_progress_update(b->done * b->list.tracks / (b->own > 0 ? b->own : 1), "tracks");
+    b->work.files += work->files;
+    b->work.bytes += work->bytes;
+    b->work.samples += work->samples;
+    show_progress(b);
     if (coc_stop_requested())
         return COC_FAIL(COC_ERR_STOPPED,
                         "stopped by a signal; run the same command again to go on");
@@ -167,6 +184,7 @@ static coc_status write_shards(build *b)
 
     for (int64_t i = 0; i < b->plan.shards; i++)
         if (b->plan.shard[i].rank == b->comm->rank) b->own += b->plan.shard[i].tracks;
+    b->begun = coc_clock_seconds();
     coc_progress_begin("preprocess", 0, b->list.tracks, 10);
     for (int64_t i = 0; i < b->plan.shards && status == COC_OK; i++)
         if (b->plan.shard[i].rank == b->comm->rank)
@@ -224,6 +242,7 @@ static coc_status count_shard(build *b, const char *name, coc_manifest *m)
     char path[COC_PATH_BYTES];
     coc_shard shard;
     const coc_shard_index *x = &shard.index;
+    coc_status status;
 
     COC_TRY(coc_path_join(path, b->settings->out, name));
     COC_TRY(coc_shard_read(path, &shard));
@@ -240,8 +259,9 @@ static coc_status count_shard(build *b, const char *name, coc_manifest *m)
     for (int64_t t = 0; t < row->tracks; t++)
         count_track(x, &x->track[t], m, &b->result->summary);
     say_skipped(b, coc_shard_number(name), x);
+    status = coc_manifest_skip(m, x);
     coc_shard_free(&shard);
-    return COC_OK;
+    return status;
 }
 
 static coc_status count_shards(build *b, coc_manifest *m)

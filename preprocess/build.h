@@ -19,6 +19,8 @@ typedef struct {
     const char *in, *out;
     const coc_layout *layout;
     coc_layout_options options;
+    const char *scratch; /* folder of this machine where shards are written first; NULL: in out */
+    bool strict;         /* a track that cannot be used ends the work */
     int64_t shard_bytes; /* of PCM a shard; 0: 1 GiB, less where that gives under 32 shards */
 } coc_build_settings;
 

@@ -35,8 +35,28 @@ uint64_t coc_manifest_hash(const coc_manifest *manifest)
 
 void coc_manifest_free(coc_manifest *manifest)
 {
+    for (int64_t i = 0; i < manifest->named; i++) {
+        free(manifest->skip[i].track);
+        free(manifest->skip[i].reason);
+    }
+    free(manifest->skip);
     free(manifest->shard);
     *manifest = (coc_manifest){0};
+}
+
+coc_status coc_manifest_skip(coc_manifest *m, const coc_shard_index *index)
+{
+    for (int64_t i = 0; i < index->rows[COC_TABLE_SKIPPED]; i++) {
+        coc_manifest_skipped *s;
+
+        COC_TRY(coc_grow(&m->skip, &m->capacity, m->named + 1, sizeof *m->skip));
+        s = &m->skip[m->named++];
+        *s = (coc_manifest_skipped){coc_strdup(index->skip[i].name),
+                                    coc_strdup(index->skip[i].reason)};
+        if (s->track == NULL || s->reason == NULL)
+            return COC_FAIL(COC_ERR_MEMORY, "no memory for the manifest");
+    }
+    return COC_OK;
 }
 
 static coc_status path_of(const char *store, char path[COC_PATH_BYTES])
@@ -78,17 +98,36 @@ static json_t *shard_list(const coc_manifest *m)
     return list;
 }
 
+/* JSON holds UTF-8 only; names of files may be anything. */
+static json_t *text_of(const char *text)
+{
+    json_t *string = json_string(text);
+
+    return string != NULL ? string : json_string("(not UTF-8: the log has it)");
+}
+
+static json_t *skipped_list(const coc_manifest *m)
+{
+    json_t *list = json_array();
+
+    for (int64_t i = 0; i < m->named; i++)
+        json_array_append_new(list, json_pack("{s:o, s:o}", "track", text_of(m->skip[i].track),
+                                              "reason", text_of(m->skip[i].reason)));
+    return list;
+}
+
 static json_t *to_json(const coc_manifest *m)
 {
     return json_pack(
-        "{s:s, s:i, s:i, s:i, s:i, s:s, s:s, s:o, s:{s:I, s:I, s:I}, s:I, s:I, s:f, s:o}", "format",
-        FORMAT, "schema", COC_STORE_SCHEMA, "sample_rate", COC_SAMPLE_RATE, "block_samples",
-        COC_STORE_BLOCK, "level_samples", COC_STORE_LEVEL_SAMPLES, "layout", m->settings.layout,
-        "resampler", m->settings.resampler, "content_hash", hash_text(coc_manifest_hash(m)),
-        "tracks", "train", (json_int_t)m->tracks[COC_TRAIN], "validation",
-        (json_int_t)m->tracks[COC_VALIDATION], "test", (json_int_t)m->tracks[COC_TEST], "stems",
-        (json_int_t)m->stems, "skipped_tracks", (json_int_t)m->skipped, "stem_hours",
-        (double)m->samples / COC_SAMPLE_RATE / 3600, "shards", shard_list(m));
+        "{s:s, s:i, s:i, s:i, s:i, s:s, s:s, s:o, s:{s:I, s:I, s:I}, s:I, s:I, s:f, s:o, s:o}",
+        "format", FORMAT, "schema", COC_STORE_SCHEMA, "sample_rate", COC_SAMPLE_RATE,
+        "block_samples", COC_STORE_BLOCK, "level_samples", COC_STORE_LEVEL_SAMPLES, "layout",
+        m->settings.layout, "resampler", m->settings.resampler, "content_hash",
+        hash_text(coc_manifest_hash(m)), "tracks", "train", (json_int_t)m->tracks[COC_TRAIN],
+        "validation", (json_int_t)m->tracks[COC_VALIDATION], "test",
+        (json_int_t)m->tracks[COC_TEST], "stems", (json_int_t)m->stems, "skipped_tracks",
+        (json_int_t)m->skipped, "stem_hours", (double)m->samples / COC_SAMPLE_RATE / 3600,
+        "skipped", skipped_list(m), "shards", shard_list(m));
 }
 
 coc_status coc_manifest_write(const char *store, const coc_manifest *manifest)

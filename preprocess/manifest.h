@@ -17,15 +17,25 @@ typedef struct {
 } coc_manifest_shard;
 
 typedef struct {
+    char *track, *reason;
+} coc_manifest_skipped;
+
+typedef struct {
     coc_store_settings settings;
     coc_manifest_shard *shard; /* [shards], by number; freed with coc_manifest_free */
     int64_t shards;
     int64_t tracks[COC_SPLITS];
     int64_t stems, skipped, samples; /* samples: of all stems */
+    /* tracks that were left out, [named]; for people, so not read back */
+    coc_manifest_skipped *skip;
+    int64_t named, capacity;
 } coc_manifest;
 
 /* One hash over the shards' hashes, whatever their order and number of ranks. */
 uint64_t coc_manifest_hash(const coc_manifest *manifest);
+
+/* Add the skipped tracks of a shard. Errors: COC_ERR_MEMORY. */
+coc_status coc_manifest_skip(coc_manifest *manifest, const coc_shard_index *index);
 
 /* "STORE/manifest.json"; whether it stands. */
 bool coc_manifest_exists(const char *store);

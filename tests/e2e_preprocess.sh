@@ -32,8 +32,20 @@ for n in 1 2 3; do
     grep -q "skipped  6 tracks" out || fail "6 skipped tracks are not counted"
     grep -q "train 3, validation 1, test 2" out || fail "the splits are wrong"
 done
+python3 -c 'import json; m = json.load(open("store1/manifest.json")); t = {x["track"]: x["reason"] for x in m["skipped"]}; assert len(t) == 6 and "a pair needs two" in t["train/One stem"], t' || fail "the manifest does not say what was skipped"
+expect 3 ranks 2 --layout folder --in broken --out strict --shard-mb 1 --strict
+[ "$(grep -c "^cocola: .*mend it" err)" = 1 ] || fail "a strict run does not name one track"
+[ ! -e strict/manifest.json ] || fail "a strict run that failed left a store"
 [ "$(names store1 | wc -l)" -ge 5 ] || fail "too few shards to compare"
 diff -r store1 store2 && diff -r store1 store3 || fail "stores of 1, 2 and 3 ranks differ"
+
+echo "shards that are written elsewhere first are the same"
+mkdir scratch
+expect 0 ranks 2 --layout folder --in broken --out stored --shard-mb 1 --scratch scratch
+diff -r store1 stored || fail "another store by way of scratch"
+[ -z "$(ls -A scratch)" ] || fail "left behind: $(ls -A scratch)"
+expect 4 run --layout folder --in broken --out stored2 --shard-mb 1 --scratch none
+grep -q "none/cocola-" err || fail "the scratch folder is not named"
 
 echo "run again: nothing is redone, skipped tracks are said again"
 sleep 0.01; touch mark; sleep 0.01

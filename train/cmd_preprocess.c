@@ -14,9 +14,9 @@
 #include "train/commands.h"
 
 typedef struct {
-    const char *layout, *in, *out, *ensembles, *exclude, *stems;
+    const char *layout, *in, *out, *ensembles, *exclude, *stems, *scratch;
     double shard_mb;
-    bool dry_run;
+    bool dry_run, strict;
 } arguments;
 
 static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *done)
@@ -42,9 +42,14 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
         {"--stems", "WHAT", COC_OPTION_TEXT, &a->stems, false, 0, 0,
          "moisesdb: files (default, as published: each is a stem) or folders (one stem each, the "
          "sum of its files)"},
+        {"--strict", NULL, COC_OPTION_FLAG, &a->strict, false, 0, 0,
+         "end at the first track that cannot be used, instead of skipping it"},
         {"--dry-run", NULL, COC_OPTION_FLAG, &a->dry_run, false, 0, 0,
          "print what every file is taken for, what cannot be read, hours, bytes and time; write "
          "nothing"},
+        {"--scratch", "DIR", COC_OPTION_TEXT, &a->scratch, false, 0, 0,
+         "write each shard into this folder of the machine first, then copy it to the store in one "
+         "go: for stores on slow network disks"},
         {"--shard-mb", "MIB", COC_OPTION_NUMBER, &a->shard_mb, false, 0.01, 65536,
          "audio a shard, MiB (default 1024, less for small data sets); a shard that stands stays "
          "as it is"},
@@ -75,6 +80,8 @@ static coc_status check_arguments(const arguments *a, coc_build_settings *settin
         .in = a->in,
         .out = a->out,
         .options = {a->ensembles, folders, a->exclude},
+        .scratch = a->scratch,
+        .strict = a->strict,
         .shard_bytes = (int64_t)(a->shard_mb * (1 << 20)),
     };
     COC_TRY(coc_layout_find(a->layout, &settings->layout));
