@@ -9,6 +9,8 @@
 static const coc_command commands[] = {
     {"render", "songs (MIDI, WADs, tracker modules) -> a data set of stems", false, coc_cmd_render},
     {"preprocess", "a data set of stems on disk -> a store", true, coc_cmd_preprocess},
+    {"check", "whether a store, a checkpoint or a data set is whole, and what is odd", false,
+     coc_cmd_check},
     {"train", "a store -> checkpoints and a log", true, coc_cmd_train},
     {"plan", "what a training run will take of memory, work and traffic", false, coc_cmd_plan},
     {"eval", "accuracy at K of a checkpoint on held-out pairs", true, coc_cmd_eval},

@@ -33,6 +33,7 @@ void coc_print_overview(void);
 
 coc_status coc_cmd_render(int argc, char **argv);
 coc_status coc_cmd_preprocess(int argc, char **argv);
+coc_status coc_cmd_check(int argc, char **argv);
 coc_status coc_cmd_train(int argc, char **argv);
 coc_status coc_cmd_plan(int argc, char **argv);
 coc_status coc_cmd_eval(int argc, char **argv);
