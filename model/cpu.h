@@ -140,6 +140,33 @@ COC_KERNEL coc_vec coc_min(coc_vec a, coc_vec b)
 }
 #endif
 
+/* A bit a lane of a comparison. */
+#if defined(__AVX512F__)
+COC_KERNEL unsigned coc_lanes_true(coc_ivec is)
+{
+    return _mm512_test_epi32_mask((__m512i)is, (__m512i)is);
+}
+#elif defined(__AVX__)
+COC_KERNEL unsigned coc_lanes_true(coc_ivec is)
+{
+    return (unsigned)_mm256_movemask_ps((__m256)is);
+}
+#elif defined(__SSE__)
+COC_KERNEL unsigned coc_lanes_true(coc_ivec is)
+{
+    return (unsigned)_mm_movemask_ps((__m128)is);
+}
+#else
+COC_KERNEL unsigned coc_lanes_true(coc_ivec is)
+{
+    unsigned bits = 0;
+
+    for (int i = 0; i < COC_LANES; i++)
+        bits |= is[i] != 0 ? 1u << i : 0;
+    return bits;
+}
+#endif
+
 /* Vectors that are worked on side by side: one alone would wait for its own results. */
 enum { COC_ABREAST = 2 };
 

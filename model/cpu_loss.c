@@ -1,220 +1,302 @@
-/* The loss in blocks of rows:
+/* The loss in blocks of rows; every thread has its columns:
  *
- *     S  = A P'          each thread its columns
- *     dS = softmax ...   each thread its rows
- *     dA = dS P          each thread its rows;      dP += dS' A     each thread its columns
+ *     S  = A P', softmax      tile by tile; S of the block is kept
+ *     dA = dS P, dP += dS' A  tile by tile: dS is made in the cache; a thread's part of dA is its
+ *                             own, and the parts are added in the order of the threads
  *
- * A block's S is the only array that grows with rows times columns. */
+ * A block's S is the only array that grows with rows times columns. It is written and read once:
+ * what a processor's cores share is the way to memory. */
 #include <math.h>
 
-#include "model/cpu.h"
+#include "model/cpu_loss.h"
+
 #include "model/cpu_dense.h"
-#include "model/cpu_sgemm.h"
 
 enum {
-    BLOCK_ROWS = 128,  /* enough that reading and writing dP once a block costs little */
-    FLOAT_VECTORS = 32 /* of exponentials summed in float before they are added to a double */
+    MOST_ROWS = 512, /* P and dP pass by once a block: with so many rows that costs little */
+    LEAST_ROWS = 128
 };
+static const int64_t block_floats = (int64_t)64 << 20; /* of S: 256 MB, but for LEAST_ROWS */
 
-/* One block of rows at work. */
-typedef struct {
-    const coc_contrast *c;
-    int64_t first, rows;                     /* first row, number of rows */
-    float *s;                                /* [rows][columns] logits, then their gradient */
-    double (*results)[COC_CONTRAST_RESULTS]; /* of each row */
-    float *da, *dp;
-} block;
-
-/* exp(x) for x <= 0, 0 below -87; see coc_sigmoid for how. */
-COC_KERNEL coc_vec exp_negative(coc_vec x)
+static int64_t block_rows(const coc_contrast *c)
 {
-    const coc_vec z = coc_max(x, coc_splat(-87.0f));
-    const coc_vec shifted = z * 1.44269504f + 12582912.0f;
-    const coc_vec n = shifted - 12582912.0f;
-    const coc_vec r = (z - n * 0.693145752f) - n * 1.42860677e-6f;
-    coc_vec e = r * 1.40613130881e-3f + 8.37903030918e-3f;
+    int64_t rows = block_floats / c->columns / LEAST_ROWS * LEAST_ROWS;
 
-    e = e * r + 4.16647757082e-2f;
-    e = e * r + 1.66663651883e-1f;
-    e = e * r + 5.00000043492e-1f;
-    e = e * r + 1.00000004970f;
-    e = e * r + 1.0f;
-    e = (coc_vec)((coc_ivec)e + (((coc_ivec)shifted) << 23));
-    return (coc_vec)((coc_ivec)e & (x >= -87.0f));
+    rows = rows < LEAST_ROWS ? LEAST_ROWS : rows > MOST_ROWS ? MOST_ROWS : rows;
+    return rows < c->rows ? rows : c->rows;
 }
 
-/* Logits of columns that do not count become -infinity; the others are counted. */
-static void mask_row(const coc_contrast *c, int64_t row, float *s, double *results)
-{
-    const int64_t label = c->label[row];
-    int64_t counted = 0, same = 0;
+/* ---- memory ---- */
 
-    for (int64_t j = 0; j < c->columns; j++) {
-        const bool own_set = c->row_set == NULL || c->row_set[row] == c->column_set[j];
-        const bool own_track = c->row_track != NULL && c->row_track[row] == c->column_track[j];
-        const bool counts = (own_set && !(own_track && c->mask_track)) || j == label;
-
-        if (!counts) s[j] = -INFINITY;
-        counted += counts;
-        same += own_set && own_track && j != label;
-    }
-    results[COC_CONTRAST_COUNTED] = (double)counted;
-    results[COC_CONTRAST_SAME_TRACK] = (double)same;
-}
-
-/* The common case: every column counts. */
-static void count_row(const coc_contrast *c, int64_t row, double *results)
-{
-    int64_t same = 0;
-
-    results[COC_CONTRAST_COUNTED] = (double)c->columns;
-    if (c->row_track == NULL) return;
-    for (int64_t j = 0; j < c->columns; j++)
-        same += c->row_track[row] == c->column_track[j];
-    same -= c->row_track[row] == c->column_track[c->label[row]];
-    results[COC_CONTRAST_SAME_TRACK] = (double)same;
-}
-
-static float largest(int64_t count, const float *s)
-{
-    coc_vec top = coc_splat(-INFINITY);
-    float most = -INFINITY;
-    int64_t i = 0;
-
-    for (; i + COC_LANES <= count; i += COC_LANES)
-        top = coc_max(coc_load(s + i), top);
-    for (int k = 0; k < COC_LANES; k++)
-        most = top[k] > most ? top[k] : most;
-    for (; i < count; i++)
-        most = s[i] > most ? s[i] : most;
-    return most;
-}
-
-/* s = exp(s - top); returns the sum. */
-static double exponentials(int64_t count, float top, float *s)
-{
-    double sum = 0;
-
-    for (int64_t i = 0; i < count;) {
-        const int64_t end = i + COC_LANES * FLOAT_VECTORS;
-        coc_vec part = {0};
-
-        for (; i + COC_LANES <= count && i < end; i += COC_LANES) {
-            const coc_vec e = exp_negative(coc_load(s + i) - top);
-
-            coc_store(s + i, e);
-            part += e;
-        }
-        for (int k = 0; k < COC_LANES; k++)
-            sum += (double)part[k];
-        for (; i < count && i < end; i++) {
-            s[i] = exp_negative(coc_splat(s[i] - top))[0];
-            sum += (double)s[i];
-        }
-    }
-    return sum;
-}
-
-/* Logits of a row -> its results and d loss / d logit. */
-static void finish_row(const coc_contrast *c, int64_t row, float *s, double *results)
-{
-    const int64_t label = c->label[row];
-    double own, sum;
-    float top, factor;
-    int64_t best = 0;
-
-    memset(results, 0, COC_CONTRAST_RESULTS * sizeof *results);
-    if (c->row_set != NULL || (c->mask_track && c->row_track != NULL))
-        mask_row(c, row, s, results);
-    else
-        count_row(c, row, results);
-    own = s[label];
-    top = largest(c->columns, s);
-    while (best < c->columns && s[best] != top)
-        best++;
-    sum = exponentials(c->columns, top, s);
-    results[COC_CONTRAST_LOSS] = c->scale * (top + log(sum) - own);
-    results[COC_CONTRAST_RIGHT] = best == label;
-    factor = (float)(c->scale / sum);
-    for (int64_t j = 0; j < c->columns; j++)
-        s[j] *= factor;
-    s[label] -= (float)c->scale;
-}
-
-static bool block_logits(const block *k, int thread, int threads)
+static void take_share(const coc_cpu_block *k, int64_t rows, int threads, int thread,
+                       coc_cpu_scratch *scratch, coc_cpu_share_of_loss *share)
 {
     const coc_contrast *c = k->c;
-    int64_t first, end;
+    int64_t columns;
 
-    coc_cpu_share(c->columns, threads, thread, &first, &end);
-    return first == end ||
-           coc_sgemm(false, true, k->rows, end - first, c->d, c->a + k->first * c->d, c->d,
-                     c->p + first * c->d, c->d, 0, k->s + first, c->columns);
+    coc_cpu_share(c->columns, threads, thread, &share->first, &share->end);
+    columns = share->end - share->first;
+    share->top = coc_cpu_take(scratch, k->padded, sizeof *share->top);
+    share->tile_end = coc_cpu_take(scratch, k->padded, sizeof *share->tile_end);
+    share->sum = coc_cpu_take(scratch, k->padded, sizeof *share->sum);
+    share->counted = coc_cpu_take(scratch, k->padded, sizeof *share->counted);
+    share->same = coc_cpu_take(scratch, k->padded, sizeof *share->same);
+    if (k->da == NULL) {
+        share->logits = coc_cpu_take(scratch, COC_TILE_COLUMNS * k->stride, sizeof(float));
+        return;
+    }
+    share->p = coc_cpu_take(scratch, coc_cpu_panels(c->d) * COC_TILE_COLUMNS * COC_TILE_WIDTH,
+                            sizeof *share->p);
+    share->da = coc_cpu_take(scratch, rows * c->d, sizeof *share->da);
+    if (!c->screen) return;
+    share->below = coc_cpu_take(scratch, k->padded, sizeof *share->below);
+    share->bins = coc_cpu_take(scratch, k->padded * COC_SCREEN_BINS, sizeof *share->bins);
+    share->entry = coc_cpu_take(scratch, columns * rows / COC_ENTRY_OF, sizeof *share->entry);
+    share->start = coc_cpu_take(scratch, columns + 1, sizeof *share->start);
 }
 
-static void block_rows(const block *k, int thread, int threads)
+/* Room for a block of so many rows. */
+static void take_all(coc_cpu_block *k, int64_t rows, int threads, coc_cpu_scratch *scratch)
+{
+    const coc_contrast *c = k->c;
+    coc_cpu_share_of_loss counted = {0};
+
+    k->padded = coc_cpu_panels(rows) * COC_TILE_WIDTH;
+    k->stride = coc_cpu_tile_stride(rows);
+    k->share = coc_cpu_take(scratch, threads, sizeof *k->share);
+    k->results = coc_cpu_take(scratch, k->padded, sizeof *k->results);
+    k->by_rows = coc_cpu_take(scratch, k->padded * c->d, sizeof *k->by_rows);
+    k->own = coc_cpu_take(scratch, k->padded, sizeof *k->own);
+    k->top = coc_cpu_take(scratch, k->padded, sizeof *k->top);
+    k->tied = coc_cpu_take(scratch, k->padded, sizeof *k->tied);
+    k->factor = coc_cpu_take(scratch, k->padded, sizeof *k->factor);
+    k->own_entry = coc_cpu_take(scratch, k->padded, sizeof *k->own_entry);
+    if (k->da != NULL) {
+        k->by_depth = coc_cpu_take(scratch, coc_cpu_panels(c->d) * rows * COC_TILE_WIDTH,
+                                   sizeof *k->by_depth);
+        k->s = coc_cpu_take(scratch, c->columns * k->stride, sizeof *k->s);
+        k->least = coc_cpu_take(scratch, k->padded, sizeof *k->least);
+        k->dropped = coc_cpu_take(scratch, k->padded, sizeof *k->dropped);
+        k->certified = coc_cpu_take(scratch, k->padded, sizeof *k->certified);
+    }
+    for (int t = 0; t < threads; t++)
+        take_share(k, rows, threads, t, scratch, k->share != NULL ? &k->share[t] : &counted);
+}
+
+/* ---- logits ---- */
+
+static void pack_rows(const coc_cpu_block *k, int thread, int threads)
+{
+    int64_t first, end;
+
+    coc_cpu_share(coc_cpu_panels(k->rows), threads, thread, &first, &end);
+    coc_cpu_pack_rows(k->rows, k->c->d, k->c->a + k->first * k->c->d, first, end, k->by_rows);
+}
+
+static int64_t tile_columns(const coc_cpu_share_of_loss *share, int64_t column)
+{
+    const int64_t left = share->end - column;
+
+    return left < COC_TILE_COLUMNS ? left : COC_TILE_COLUMNS;
+}
+
+static void logits(const coc_cpu_block *k, int thread, int threads)
+{
+    const coc_contrast *c = k->c;
+    coc_cpu_share_of_loss *share = &k->share[thread];
+
+    (void)threads;
+    coc_cpu_softmax_begin(k, share);
+    for (int64_t j = share->first; j < share->end; j += COC_TILE_COLUMNS) {
+        const int64_t columns = tile_columns(share, j);
+        float *s = k->s != NULL ? k->s + j * k->stride : share->logits;
+
+        coc_cpu_tile_logits(k->rows, columns, c->d, k->by_rows, c->p + j * c->d, s, k->stride);
+        coc_cpu_softmax_tile(k, share, j, columns, s);
+    }
+}
+
+static void finish_rows(const coc_cpu_block *k, int thread, int threads)
 {
     int64_t first, end;
 
     coc_cpu_share(k->rows, threads, thread, &first, &end);
     for (int64_t i = first; i < end; i++)
-        finish_row(k->c, k->first + i, k->s + i * k->c->columns, k->results[i]);
+        coc_cpu_softmax_row(k, threads, i);
 }
 
-static bool block_gradients(const block *k, int thread, int threads)
+/* ---- gradients ---- */
+
+static void pack_depth(const coc_cpu_block *k, int thread, int threads)
 {
-    const coc_contrast *c = k->c;
     int64_t first, end;
-    bool good = true;
 
-    coc_cpu_share(k->rows, threads, thread, &first, &end);
-    if (first < end)
-        good = coc_sgemm(false, false, end - first, c->d, c->columns, k->s + first * c->columns,
-                         c->columns, c->p, c->d, 0, k->da + (k->first + first) * c->d, c->d);
-    coc_cpu_share(c->columns, threads, thread, &first, &end);
-    if (first < end)
-        good = coc_sgemm(true, false, end - first, c->d, k->rows, k->s + first, c->columns,
-                         c->a + k->first * c->d, c->d, 1, k->dp + first * c->d, c->d) &&
-               good;
-    return good;
+    coc_cpu_share(coc_cpu_panels(k->c->d), threads, thread, &first, &end);
+    coc_cpu_pack_depth(k->rows, k->c->d, k->c->a + k->first * k->c->d, k->factor, first, end,
+                       k->by_depth);
 }
 
-static bool run_block(const block *k, int threads)
+/* Logits of a tile to entries: d loss / d logit = factor * entry. */
+static void make_entries(const coc_cpu_block *k, int64_t first, int64_t columns, float *s)
 {
-    bool good = true;
+    for (int64_t j = 0; j < columns; j++) {
+        float *column = s + j * k->stride;
+        int64_t i = 0;
 
-    /* loops over shares, not threads: right also where fewer threads are given than asked for */
-#pragma omp parallel num_threads(threads) reduction(&& : good)
-    {
-#pragma omp for schedule(static)
-        for (int t = 0; t < threads; t++)
-            good = block_logits(k, t, threads) && good;
-#pragma omp for schedule(static)
-        for (int t = 0; t < threads; t++)
-            block_rows(k, t, threads);
-        if (k->da != NULL) {
-#pragma omp for schedule(static)
-            for (int t = 0; t < threads; t++)
-                good = block_gradients(k, t, threads) && good;
+        for (; i < k->padded; i += 2 * COC_LANES) { /* two abreast */
+            const coc_vec left = coc_load(column + i), right = coc_load(column + i + COC_LANES);
+            const coc_vec to_left = coc_load(k->top + i),
+                          to_right = coc_load(k->top + i + COC_LANES);
+
+            coc_store(column + i, coc_exp_negative(left - to_left));
+            coc_store(column + i + COC_LANES, coc_exp_negative(right - to_right));
         }
     }
-    return good;
+    for (int64_t i = 0; i < k->rows; i++) {
+        const int64_t at = k->c->label[k->first + i] - first;
+
+        if (at >= 0 && at < columns) s[at * k->stride + i] = k->own_entry[i];
+    }
+}
+
+static void dense_gradients(const coc_cpu_block *k, int thread, int threads)
+{
+    const coc_contrast *c = k->c;
+    const coc_cpu_share_of_loss *share = &k->share[thread];
+
+    (void)threads;
+    memset(share->da, 0, (size_t)(k->rows * c->d) * sizeof *share->da);
+    for (int64_t j = share->first; j < share->end; j += COC_TILE_COLUMNS) {
+        const int64_t columns = tile_columns(share, j);
+        float *s = k->s + j * k->stride;
+
+        make_entries(k, j, columns, s);
+        coc_cpu_pack_depth(columns, c->d, c->p + j * c->d, NULL, 0, coc_cpu_panels(c->d), share->p);
+        coc_cpu_tile_rows(k->rows, columns, c->d, s, k->stride, share->p, share->da);
+        coc_cpu_tile_columns(k->rows, columns, c->d, s, k->stride, k->by_depth, k->dp + j * c->d);
+    }
+}
+
+static void collect(const coc_cpu_block *k, int thread, int threads)
+{
+    (void)threads;
+    coc_cpu_screen_collect(k, &k->share[thread]);
+}
+
+static void choose(const coc_cpu_block *k, int thread, int threads)
+{
+    int64_t first, end;
+
+    coc_cpu_share(k->rows, threads, thread, &first, &end);
+    for (int64_t i = first; i < end; i++)
+        coc_cpu_screen_row(k, threads, i);
+}
+
+static void kept_gradients(const coc_cpu_block *k, int thread, int threads)
+{
+    const coc_cpu_share_of_loss *share = &k->share[thread];
+
+    (void)threads;
+    memset(share->da, 0, (size_t)(k->rows * k->c->d) * sizeof *share->da);
+    coc_cpu_screen_gradients(k, &k->share[thread]);
+}
+
+/* da = factor * sum of the threads' parts */
+static void add_parts(const coc_cpu_block *k, int thread, int threads)
+{
+    const int d = k->c->d;
+    int64_t first, end;
+
+    coc_cpu_share(k->rows, threads, thread, &first, &end);
+    for (int64_t i = first; i < end; i++) {
+        float *to = k->da + (k->first + i) * d;
+
+        for (int n = 0; n < d; n++) {
+            float sum = k->share[0].da[i * d + n];
+
+            for (int t = 1; t < threads; t++)
+                sum += k->share[t].da[i * d + n];
+            to[n] = k->factor[i] * sum;
+        }
+    }
+}
+
+/* ---- a block ---- */
+
+typedef void (*work)(const coc_cpu_block *k, int thread, int threads);
+
+/* Inside a parallel region: loops over shares, not threads, which is right also where fewer threads
+ * are given than asked for. All have done their share when one goes on. */
+static void each(work share, const coc_cpu_block *k, int threads)
+{
+#pragma omp for schedule(static)
+    for (int t = 0; t < threads; t++)
+        share(k, t, threads);
+}
+
+static bool screened(const coc_cpu_block *k, int threads)
+{
+    if (!k->c->screen) return false;
+    each(collect, k, threads);
+    each(choose, k, threads);
+    return coc_cpu_screen_holds(k, threads); /* the same answer in every thread */
+}
+
+static void run_block(const coc_cpu_block *k, int threads)
+{
+#pragma omp parallel num_threads(threads)
+    {
+        each(pack_rows, k, threads);
+        each(logits, k, threads);
+        each(finish_rows, k, threads);
+        if (k->da != NULL) {
+            if (screened(k, threads)) {
+                each(kept_gradients, k, threads);
+            } else {
+                each(pack_depth, k, threads);
+                each(dense_gradients, k, threads);
+            }
+            each(add_parts, k, threads);
+        }
+    }
+}
+
+static void add_results(const coc_cpu_block *k, int threads, double *results)
+{
+    const bool screening = k->da != NULL && k->c->screen;
+    const bool holds = screening && coc_cpu_screen_holds(k, threads);
+
+    for (int64_t i = 0; i < k->rows; i++) {
+        double *row = k->results[i];
+
+        if (holds)
+            row[COC_CONTRAST_DROPPED] = k->dropped[i];
+        else
+            row[COC_CONTRAST_KEPT] = row[COC_CONTRAST_COUNTED];
+        for (int r = 0; r < COC_CONTRAST_RESULTS; r++)
+            results[r] += row[r];
+    }
+    for (int t = 0; t < threads && holds; t++)
+        results[COC_CONTRAST_KEPT] += (double)k->share[t].kept;
+    results[COC_CONTRAST_BLOCKS] += screening;
+    results[COC_CONTRAST_DENSE] += screening && !holds;
 }
 
 void coc_cpu_contrast(coc_backend *b, const coc_contrast *c, float *da, float *dp, double *results)
 {
-    const size_t of_results = BLOCK_ROWS * COC_CONTRAST_RESULTS * sizeof(double);
-    const int64_t most = c->rows < BLOCK_ROWS ? c->rows : BLOCK_ROWS;
-    block k = {.c = c, .da = da, .dp = dp};
+    const int64_t rows = block_rows(c);
+    coc_cpu_block k = {.c = c, .da = da, .dp = dp};
+    coc_cpu_scratch scratch = {0};
 
-    k.results = coc_backend_scratch(b, of_results + (size_t)(most * c->columns) * sizeof(float));
-    if (k.results == NULL) return;
-    k.s = (float *)(k.results + BLOCK_ROWS);
+    take_all(&k, rows, b->threads, &scratch);
+    if (!coc_cpu_scratch_begin(b, &scratch)) return;
+    take_all(&k, rows, b->threads, &scratch);
     for (; k.first < c->rows; k.first += k.rows) {
-        k.rows = c->rows - k.first < BLOCK_ROWS ? c->rows - k.first : BLOCK_ROWS;
-        if (!run_block(&k, b->threads)) b->status = COC_ERR_MEMORY;
-        for (int64_t i = 0; i < k.rows; i++)
-            for (int r = 0; r < COC_CONTRAST_RESULTS; r++)
-                results[r] += k.results[i][r];
+        k.rows = c->rows - k.first < rows ? c->rows - k.first : rows;
+        k.padded = coc_cpu_panels(k.rows) * COC_TILE_WIDTH;
+        for (int64_t i = k.rows; i < k.padded; i++)
+            k.top[i] = INFINITY; /* no row: its exponentials are 0 */
+        run_block(&k, b->threads);
+        add_results(&k, b->threads, results);
     }
 }

@@ -72,6 +72,7 @@ typedef struct {
     const uint64_t *row_track, *column_track; /* both or neither; only excluded if mask_track */
     bool mask_track;
     double scale;
+    bool screen; /* leave out what cannot be seen in the gradients: cpu only, see below */
 } coc_contrast;
 
 /* What a contrast adds up, in this order, as doubles. */
@@ -80,6 +81,11 @@ enum {
     COC_CONTRAST_RIGHT, /* rows whose largest counted logit (the first of equals) is the label's */
     COC_CONTRAST_COUNTED,    /* columns that counted, summed over rows */
     COC_CONTRAST_SAME_TRACK, /* columns of its set and track besides the label, masked or not */
+    /* of the gradients */
+    COC_CONTRAST_KEPT,    /* columns that they were summed over: those that counted, or fewer */
+    COC_CONTRAST_DROPPED, /* weight of the others, as a share of a row's sum; summed over rows */
+    COC_CONTRAST_BLOCKS,  /* blocks of rows that were screened */
+    COC_CONTRAST_DENSE,   /* of these, those that were summed over all columns nevertheless */
     COC_CONTRAST_RESULTS,
 };
 
@@ -203,7 +209,11 @@ typedef struct {
     /* -- loss, optimizer, random masks -- */
 
     /* da [rows][d] =, dp [columns][d] += (both NULL: only results); results [COC_CONTRAST_RESULTS]
-     * +=. Memory: a block of rows times columns, never rows times columns. */
+     * +=. Memory: a block of rows times columns, never rows times columns. c->screen: the gradients
+     * are summed over the label and the largest entries of a row only, where those left out have at
+     * most 1e-7 of the weight that the row's columns but the label have together; a block of rows
+     * where that saves nothing is summed over all columns. Logits and the other results are
+     * the same either way. A backend without screening sums over all. */
     void (*contrast)(coc_backend *b, const coc_contrast *c, real *da, real *dp, double *results);
     /* now->norm = norm of x [n]; now->clip_scale = largest / norm where that is below 1 and largest
      * is not 0, else 1. */

@@ -36,6 +36,7 @@ static void row_logits(const coc_contrast *c, int64_t row, double *a, double *s,
         if (!counts(c, row, j)) continue;
         s[j] = coc_ref_dot(c->d, a, c->p + j * c->d);
         results[COC_CONTRAST_COUNTED]++;
+        results[COC_CONTRAST_KEPT]++;
     }
 }
 

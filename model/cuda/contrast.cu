@@ -139,6 +139,8 @@ __global__ void __launch_bounds__(THREADS, THREADS == LARGE ? 1 : 3)
         to[COC_CONTRAST_RIGHT] = all.best == label;
         to[COC_CONTRAST_COUNTED] = all.counted;
         to[COC_CONTRAST_SAME_TRACK] = all.same;
+        to[COC_CONTRAST_KEPT] = all.counted; /* nothing is screened here */
+        to[COC_CONTRAST_DROPPED] = to[COC_CONTRAST_BLOCKS] = to[COC_CONTRAST_DENSE] = 0;
     }
     if (!gradient) return;
     {
