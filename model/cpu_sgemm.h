@@ -9,19 +9,9 @@
 
 /* c [m][n] = op(a) op(b) + beta c, rows lda, ldb, ldc numbers apart; op(a) [m][k] is a or its
  * transpose, op(b) [k][n] likewise. beta is 0 or 1. Run by the calling thread alone: callers cut
- * the work, so that results do not depend on how a library would. False: no working memory. */
-typedef bool (*coc_sgemm_function)(bool transpose_a, bool transpose_b, int64_t m, int64_t n,
-                                   int64_t k, const float *a, int64_t lda, const float *b,
-                                   int64_t ldb, float beta, float *c, int64_t ldc);
-
-/* A library's, or our own: a build choice (COCOLA_GEMM, cmake/Gemm.cmake); one model/sgemm/<x>.c is
- * linked. For large products. */
-extern const coc_sgemm_function coc_sgemm;
-extern const char *const coc_sgemm_name; /* "dnnl", "cblas", "builtin" */
-
-/* Our own. A row of the result has the same bits whatever m is and wherever the row stands, which
- * no library promises: what a clip's forward pass gives must not depend on the batch around it, or
- * the rounding of N ranks would differ from that of one. For all products with a row a clip. */
+ * the work. A row of the result has the same bits whatever m is and wherever the row stands: what a
+ * clip's forward pass gives must not depend on the batch around it, or the rounding of N ranks
+ * would differ from that of one. For all products with a row a clip. */
 void coc_cpu_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
                    const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
                    int64_t ldc);

@@ -44,7 +44,6 @@ def build(ctx):
                 "-DCOCOLA_CUDA_ARCH=" + arch,
                 "-DCOCOLA_RENDER=OFF",
                 "-DCOCOLA_WERROR=OFF",
-                "-DCOCOLA_GEMM=builtin",
             ]
             + more,
             "configuring",
