@@ -4,7 +4,7 @@
 
 enum {
     GROUP = COC_VECTOR_REGISTERS == 32 ? 12 : 6, /* three quarters of the registers: the sums */
-    DEPTH = 256 /* of a logit's sum at a time: panel and columns stay in the first cache */
+    DEPTH = 128 /* of a logit's sum at a time: panel and columns stay in the first cache */
 };
 
 int64_t coc_cpu_panels(int64_t n)

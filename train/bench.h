@@ -7,6 +7,7 @@
 #include "base/status.h"
 
 coc_status coc_bench_step(int argc, char **argv);
+coc_status coc_bench_loss(int argc, char **argv);
 coc_status coc_bench_features(int argc, char **argv);
 coc_status coc_bench_preprocess(int argc, char **argv);
 

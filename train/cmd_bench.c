@@ -1,5 +1,5 @@
-/* train/cmd_bench.c - `cocola bench`: how fast this machine trains, computes features,
- * preprocesses. */
+/* train/cmd_bench.c - `cocola bench`: how fast this machine trains, computes losses and
+ * features, preprocesses. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +18,7 @@ typedef struct {
 
 static const part parts[] = {
     {"step", coc_bench_step},
+    {"loss", coc_bench_loss},
     {"features", coc_bench_features},
     {"preprocess", coc_bench_preprocess},
 };
@@ -58,9 +59,10 @@ double coc_peak_megabytes(void)
 static coc_status print_help(int argc, char **argv, bool *done)
 {
     const coc_cli cli = {
-        .usage = "cocola bench step|features|preprocess [options]",
+        .usage = "cocola bench step|loss|features|preprocess [options]",
         .purpose = "How fast this machine is.\n"
                    "  step        training steps on random features, by kind of operation\n"
+                   "  loss        similarities, softmax and gradients alone, with accuracy\n"
                    "  features    waveforms of 5 s clips to the encoder's input\n"
                    "  preprocess  a data set to a store, which is thrown away",
         .details = "`cocola bench step --help` and so on show each one's options.\n"};
@@ -76,8 +78,9 @@ coc_status coc_cmd_bench(int argc, char **argv)
 
     if (argc < 2 || argv[1][0] == '-') {
         COC_TRY(print_help(argc, argv, &done));
-        return done ? COC_OK
-                    : COC_FAIL(COC_ERR_USAGE, "bench: say what: step, features or preprocess");
+        return done
+                   ? COC_OK
+                   : COC_FAIL(COC_ERR_USAGE, "bench: say what: step, loss, features or preprocess");
     }
     for (int i = 0; i < PARTS; i++) {
         if (strcmp(argv[1], parts[i].name) == 0) return parts[i].run(argc - 1, argv + 1);
@@ -85,6 +88,6 @@ coc_status coc_cmd_bench(int argc, char **argv)
     }
     nearest = coc_nearest_word(argv[1], names, PARTS);
     return COC_FAIL(COC_ERR_USAGE, "bench: '%.80s' is unknown; %s%s", argv[1],
-                    nearest != NULL ? "did you mean " : "known: step, features, preprocess",
+                    nearest != NULL ? "did you mean " : "known: step, loss, features, preprocess",
                     nearest != NULL ? nearest : "");
 }
