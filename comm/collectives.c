@@ -1,6 +1,8 @@
 /* comm/collectives.c - what is built on the table: blocking forms, agreement, flags. */
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "base/memory.h"
 #include "comm/comm.h"
 #include "comm/speak.h"
 
@@ -56,6 +58,20 @@ coc_comm *coc_comm_over_host(coc_comm *comm)
     comm->control->step = comm->step;
     comm->control->deadline = comm->deadline;
     return comm->control;
+}
+
+coc_status coc_gather_each(coc_comm *comm, const char *what, const void *own, int64_t bytes,
+                           void *all)
+{
+    int64_t *counts;
+    coc_status status;
+
+    COC_TRY(coc_alloc(comm->size, sizeof *counts, &counts));
+    for (int rank = 0; rank < comm->size; rank++)
+        counts[rank] = bytes;
+    status = coc_all_gather(coc_comm_over_host(comm), what, own, all, counts, COC_BYTE);
+    free(counts);
+    return status;
 }
 
 static coc_status sum_words(coc_comm *comm, const char *what, int32_t *words, int64_t count)

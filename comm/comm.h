@@ -126,6 +126,10 @@ coc_status coc_all_reduce(coc_comm *comm, const char *what, void *buffer, int64_
                           coc_type type);
 coc_status coc_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t count,
                          coc_type type, int root);
+/* all [size][bytes] = what each rank gives, in rank order: few bytes, as many from each; for every
+ * side, over host memory. Collective. Errors: COC_ERR_RANKS, COC_ERR_MEMORY. */
+coc_status coc_gather_each(coc_comm *comm, const char *what, const void *own, int64_t bytes,
+                           void *all);
 /* Wait until the stream has done everything, as device->wait does, where that may depend on other
  * ranks: on collectives that were given to it. Never for ever: where collectives are left to the
  * device it polls under the deadline (five deadlines in the first step, in which connections are

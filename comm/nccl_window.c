@@ -80,19 +80,15 @@ void coc_nccl_window_configure(coc_nccl_memory memory, ncclConfig_t *config)
 /* The most that a rank asks for, in whole pages of NCCL's. */
 static coc_status agree_on_bytes(coc_comm *comm, size_t *bytes)
 {
-    coc_comm *host = coc_comm_over_host(comm);
     const int64_t mine = (int64_t)*bytes;
-    int64_t *counts, *all, most = 1;
+    int64_t *all, most = 1;
     coc_status status;
 
-    COC_TRY(coc_alloc(2 * comm->size, sizeof *counts, &counts));
-    all = counts + comm->size;
-    for (int rank = 0; rank < comm->size; rank++)
-        counts[rank] = 1;
-    status = coc_all_gather(host, "size of symmetric memory", &mine, all, counts, COC_INT64);
+    COC_TRY(coc_alloc(comm->size, sizeof *all, &all));
+    status = coc_gather_each(comm, "size of symmetric memory", &mine, sizeof mine, all);
     for (int rank = 0; rank < comm->size; rank++)
         if (all[rank] > most) most = all[rank];
-    free(counts);
+    free(all);
     *bytes = ((size_t)most + NCCL_WIN_REQUIRED_ALIGNMENT - 1) / NCCL_WIN_REQUIRED_ALIGNMENT *
              NCCL_WIN_REQUIRED_ALIGNMENT;
     return status;

@@ -44,21 +44,12 @@ static coc_status compare(const char *what, const tag *tags, int size, const uin
 coc_status coc_check_slabs(coc_comm *comm, const char *what, uint64_t own, const uint64_t *found)
 {
     const tag mine = {comm->rank, own};
-    int64_t *counts = NULL;
-    tag *tags = NULL;
+    tag *tags;
     coc_status status;
 
-    COC_TRY_GOTO(status, coc_alloc(comm->size, sizeof *counts, &counts), done);
-    COC_TRY_GOTO(status, coc_alloc(comm->size, sizeof *tags, &tags), done);
-    for (int rank = 0; rank < comm->size; rank++)
-        counts[rank] = sizeof *tags / sizeof(int64_t);
-    COC_TRY_GOTO(status,
-                 coc_all_gather(coc_comm_over_host(comm), what, &mine, tags, counts, COC_INT64),
-                 done);
-    status = compare(what, tags, comm->size, found);
-
-done:
-    free(counts);
+    COC_TRY(coc_alloc(comm->size, sizeof *tags, &tags));
+    status = coc_gather_each(comm, what, &mine, sizeof mine, tags);
+    if (status == COC_OK) status = compare(what, tags, comm->size, found);
     free(tags);
     return status;
 }

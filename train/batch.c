@@ -129,3 +129,28 @@ coc_status coc_loader_bytes(const coc_settings *settings, const coc_parts *parts
     *pinned += COC_HOST_PLACES * (block + (int64_t)coc_feed_pcm_bytes(stems));
     return COC_OK;
 }
+
+coc_batch_clip coc_batch_clip_at(const coc_deal *deal, const coc_batch_part *part, int64_t i)
+{
+    const int view = i >= part->pairs;
+    const int64_t row = view ? i - part->pairs : i;
+
+    return (coc_batch_clip){i, row, view, coc_deal_at(deal, part->first + row, view)};
+}
+
+void coc_batch_describe(coc_batch *b, const coc_batch_clip *clip, int channels, uint64_t track)
+{
+    const coc_dealt *dealt = &clip->dealt;
+
+    b->pair[clip->i] = dealt->pair;
+    b->view[clip->i] = (uint8_t)clip->view;
+    for (int c = 0; c < channels; c++)
+        b->keep[clip->i * channels + c] = (float)(dealt->kept >> c & 1);
+    if (clip->view) {
+        b->column_track[clip->row] = track;
+        return;
+    }
+    b->row_track[clip->row] = track;
+    b->label[clip->row] = dealt->other;
+    if (b->row_set != NULL) b->row_set[clip->row] = dealt->set;
+}

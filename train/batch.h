@@ -1,4 +1,5 @@
-/* train/batch.h - the memory of the loader's batches; private to train/loader.c.
+/* train/batch.h - the memory of batches, and what they say of their clips; for those that make
+ * batches (train/loader.c, train/made_batches.c).
  *
  * All that a batch says beside its features is one block: written on the host into page-locked
  * memory, sent in one copy, and laid out in the same way on both sides. The descriptions of a feed
@@ -34,5 +35,17 @@ void coc_batch_destroy_host(coc_batch_place *place, const coc_device *device);
 coc_status coc_batch_create(coc_batch_place *place, const coc_device *device,
                             const coc_settings *settings, int64_t pairs, int64_t stems);
 void coc_batch_destroy(coc_batch_place *place, const coc_device *device);
+
+/* Clip i of a part: anchors, then positives. */
+typedef struct {
+    int64_t i, row; /* in the part: of its clips; of its anchors, or its positives */
+    int view;
+    coc_dealt dealt;
+} coc_batch_clip;
+
+coc_batch_clip coc_batch_clip_at(const coc_deal *deal, const coc_batch_part *part, int64_t i);
+
+/* Writes what a batch on the host says of that clip; track: its id. */
+void coc_batch_describe(coc_batch *batch, const coc_batch_clip *clip, int channels, uint64_t track);
 
 #endif

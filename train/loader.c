@@ -51,27 +51,14 @@ static coc_batch *made(coc_loader *l)
 /* Clip i of the part (anchors, then positives): which pair it is, and what follows from that. */
 static void describe_clip(coc_loader *l, const coc_batch_part *part, int64_t i)
 {
-    coc_batch *b = made(l);
-    const int view = i >= part->pairs;
-    const int64_t row = view ? i - part->pairs : i;
-    const coc_dealt dealt = coc_deal_at(l->deal, part->first + row, view);
     const int channels = coc_feature_channels(l->settings->data.features);
+    const coc_batch_clip clip = coc_batch_clip_at(l->deal, part, i);
 
-    coc_sampler_draw(l->sampler, dealt.position, &l->drawn[i]);
-    l->requests[i] =
-        (coc_clip_request){&l->drawn[i], view, dealt.position,
-                           view ? (float)l->settings->data.noise : 0.0f, dealt.first_frame};
-    b->pair[i] = dealt.pair;
-    b->view[i] = (uint8_t)view;
-    for (int c = 0; c < channels; c++)
-        b->keep[i * channels + c] = (float)(dealt.kept >> c & 1);
-    if (view) {
-        b->column_track[row] = l->drawn[i].track_id;
-        return;
-    }
-    b->row_track[row] = l->drawn[i].track_id;
-    b->label[row] = dealt.other;
-    if (b->row_set != NULL) b->row_set[row] = dealt.set;
+    coc_sampler_draw(l->sampler, clip.dealt.position, &l->drawn[i]);
+    l->requests[i] = (coc_clip_request){&l->drawn[i], clip.view, clip.dealt.position,
+                                        clip.view ? (float)l->settings->data.noise : 0.0f,
+                                        clip.dealt.first_frame};
+    coc_batch_describe(made(l), &clip, channels, l->drawn[i].track_id);
 }
 
 /* What batch number `number` is, on the host and where it goes. */

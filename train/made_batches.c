@@ -55,23 +55,12 @@ static uint64_t track_of(const coc_made_batches *m, int64_t pair)
 static void describe_clip(coc_made_batches *m, const coc_batch_part *part, int64_t i)
 {
     const coc_trainer *t = m->trainer;
-    const int view = i >= part->pairs, channels = t->network.channels;
-    const int64_t row = view ? i - part->pairs : i;
-    const coc_dealt dealt = coc_deal_at(m->deal, part->first + row, view);
-    coc_batch *b = &m->host.batch;
+    const int channels = t->network.channels;
+    const coc_batch_clip clip = coc_batch_clip_at(m->deal, part, i);
+    const uint32_t pair = clip.dealt.pair;
 
-    make_clip(t, m->step, dealt.pair, view, m->x + i * channels * COC_BANDS * t->seen.frames);
-    b->pair[i] = dealt.pair;
-    b->view[i] = (uint8_t)view;
-    for (int c = 0; c < channels; c++)
-        b->keep[i * channels + c] = (float)(dealt.kept >> c & 1);
-    if (view) {
-        b->column_track[row] = track_of(m, dealt.pair);
-        return;
-    }
-    b->row_track[row] = track_of(m, dealt.pair);
-    b->label[row] = dealt.other;
-    if (b->row_set != NULL) b->row_set[row] = dealt.set;
+    make_clip(t, m->step, pair, clip.view, m->x + i * channels * COC_BANDS * t->seen.frames);
+    coc_batch_describe(&m->host.batch, &clip, channels, track_of(m, pair));
 }
 
 /* The host's memory is written anew for the next part: waited for. */

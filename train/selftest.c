@@ -46,23 +46,16 @@ static bool larger(double a, double b)
 /* The rank of the largest value. */
 static coc_status find_worst(const coc_selftest *test, double value, int *worst)
 {
-    coc_comm *host = coc_comm_over_host(test->comm);
-    int64_t *counts = NULL;
-    double *all = NULL;
+    const int size = test->comm->size;
+    double *all;
     coc_status status;
 
     *worst = 0;
-    COC_TRY_GOTO(status, coc_alloc(host->size, sizeof *all, &all), done);
-    COC_TRY_GOTO(status, coc_alloc(host->size, sizeof *counts, &counts), done);
-    for (int r = 0; r < host->size; r++)
-        counts[r] = 1;
-    COC_TRY_GOTO(status, coc_all_gather(host, "self-test", &value, all, counts, COC_DOUBLE), done);
-    for (int r = 1; r < host->size; r++)
+    COC_TRY(coc_alloc(size, sizeof *all, &all));
+    status = coc_gather_each(test->comm, "self-test", &value, sizeof value, all);
+    for (int r = 1; r < size && status == COC_OK; r++)
         if (larger(all[r], all[*worst])) *worst = r;
-
-done:
     free(all);
-    free(counts);
     return status;
 }
 

@@ -299,15 +299,6 @@ static coc_status add_links(coc_selftest *test, const char *name, const link_rep
     return COC_OK;
 }
 
-static coc_status gather_reports(coc_selftest *test, const link_report *own, link_report *all,
-                                 int64_t *counts)
-{
-    for (int r = 0; r < test->comm->size; r++)
-        counts[r] = sizeof *own;
-    return coc_all_gather(coc_comm_over_host(test->comm), "times of links", own, all, counts,
-                          COC_BYTE);
-}
-
 static coc_status measure_links(coc_selftest *test, const char *name, const carrier *c)
 {
     link_report own = {.start = 0}, *all = NULL;
@@ -318,7 +309,8 @@ static coc_status measure_links(coc_selftest *test, const char *name, const carr
     COC_TRY(time_links(c, &own));
     COC_TRY_GOTO(status, coc_alloc(test->comm->size, sizeof *all, &all), done);
     COC_TRY_GOTO(status, coc_alloc(test->comm->size, sizeof *speeds, &speeds), done);
-    COC_TRY_GOTO(status, gather_reports(test, &own, all, c->counts), done);
+    COC_TRY_GOTO(status, coc_gather_each(test->comm, "times of links", &own, sizeof own, all),
+                 done);
     status = add_links(test, name, all, speeds);
 
 done:

@@ -70,23 +70,15 @@ static coc_status plan_memory(const coc_trainer *t, int64_t viewed, int *places)
 /* The same number on all ranks: parts are embedded again in one order. */
 static coc_status agree_on_places(coc_trainer *t, int *places)
 {
-    coc_comm *host = coc_comm_over_host(t->comm);
-    const int64_t own = *places;
-    int64_t *all = NULL, *counts = NULL;
+    const int own = *places;
+    int *all;
     coc_status status;
 
-    COC_TRY_GOTO(status, coc_alloc(host->size, sizeof *all, &all), done);
-    COC_TRY_GOTO(status, coc_alloc(host->size, sizeof *counts, &counts), done);
-    for (int r = 0; r < host->size; r++)
-        counts[r] = 1;
-    COC_TRY_GOTO(status, coc_all_gather(host, "kept activations", &own, all, counts, COC_INT64),
-                 done);
-    for (int r = 0; r < host->size; r++)
-        if (all[r] < *places) *places = (int)all[r];
-
-done:
+    COC_TRY(coc_alloc(t->comm->size, sizeof *all, &all));
+    status = coc_gather_each(t->comm, "kept activations", &own, sizeof own, all);
+    for (int r = 0; r < t->comm->size && status == COC_OK; r++)
+        if (all[r] < *places) *places = all[r];
     free(all);
-    free(counts);
     return status;
 }
 
