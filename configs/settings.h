@@ -29,6 +29,7 @@ typedef enum {
 } coc_negatives;
 typedef enum { COC_PAIRING_SHUFFLED, COC_PAIRING_PAIRED } coc_bn_pairing;
 typedef enum { COC_SCHEDULE_CONSTANT, COC_SCHEDULE_COSINE } coc_schedule;
+typedef enum { COC_NAN_STOP, COC_NAN_SKIP } coc_on_nan;
 
 typedef struct {
     /* lists (configs/list.h) */
@@ -86,6 +87,7 @@ typedef struct {
     coc_schedule schedule;
     double clip; /* largest norm of the flat gradient; 0: off */
     double weight_decay;
+    coc_on_nan on_nan;           /* what becomes of a step with a number that is not finite */
     char init[COC_SETTING_TEXT]; /* a checkpoint whose weights to start from */
     int64_t keep;                /* best checkpoints kept; 5 */
 } coc_train_settings;

@@ -92,11 +92,12 @@ coc_status coc_encoder_backward(coc_encoder *encoder, coc_params *params, const 
 
 /* Running statistics. Begin a step; its training forwards add up; then params->running and
  * ->batches change once: the mean over all `groups` of all ranks and forwards enters with
- * `momentum`. Momenta 1, 1/2, 1/3, ... make the mean over steps (coc_reestimate_running). The
- * second is collective over comm. Errors: COC_ERR_DEVICE, COC_ERR_RANKS. */
+ * `momentum`, but for a step of which `now` (NULL: none) says that it is left out. Momenta 1, 1/2,
+ * 1/3, ... make the mean over steps (coc_reestimate_running). The second is collective over comm.
+ * Errors: COC_ERR_DEVICE, COC_ERR_RANKS. */
 coc_status coc_running_begin(const coc_params *params);
 coc_status coc_running_update(coc_backend *backend, coc_params *params, int64_t groups,
-                              coc_comm *comm, double momentum);
+                              coc_comm *comm, double momentum, const coc_now *now);
 
 /* Evaluation mode: running statistics, no dropout, no stochastic depth. Writes over what a training
  * forward left for backward. x, keep (NULL: all kept) and h lie on the backend's device; n is at
@@ -104,6 +105,21 @@ coc_status coc_running_update(coc_backend *backend, coc_params *params, int64_t 
  */
 coc_status coc_encoder_embed(coc_encoder *encoder, const coc_params *params, int64_t n,
                              const real *x, const real *keep, real *h);
+
+/* A tensor that the last training forward has left, on the backend's device. */
+typedef struct {
+    char name[96];      /* layer as in checkpoints, and what of it: "..._bn1: scale" */
+    const void *values; /* [count] of `size` bytes: 2 is bf16, 4 float, 8 double */
+    size_t size;
+    int64_t count;
+    int64_t clip; /* numbers a clip; 0: of batch-norm groups */
+} coc_encoder_tensor;
+typedef coc_status (*coc_encoder_look)(void *context, const coc_encoder_tensor *tensor);
+
+/* Calls look for every one of them in the order in which they came about: of a forward of n clips
+ * in those groups. Errors: those of look. */
+coc_status coc_encoder_show(const coc_encoder *encoder, const coc_groups *groups, int64_t n,
+                            coc_encoder_look look, void *context);
 
 /* For tests: a block's output [n][h][w][C] of the last training forward; borrowed. */
 const stored *coc_encoder_block_output(const coc_encoder *encoder, int block);

@@ -149,9 +149,10 @@ typedef struct {
     /* stat[2][C] += mean, unbiased variance of the groups with owned[g] != 0. */
     void (*norm_collect)(coc_backend *b, int channels, int groups, const double *sums,
                          const double *positions, const int32_t *owned, double *stat);
-    /* running = (1 - momentum) running + momentum * stat / groups, n values. */
+    /* running = (1 - momentum) running + momentum * stat / groups, n values. Does nothing where
+     * now->norm is not finite, as adam; now NULL: always. */
     void (*running_update)(coc_backend *b, int64_t n, const double *stat, double groups,
-                           double momentum, real *running);
+                           double momentum, const coc_now *now, real *running);
     /* Evaluation: the running statistics as one group. */
     void (*norm_fixed)(coc_backend *b, int channels, const real *running_mean,
                        const real *running_variance, const real *gamma, const real *beta,

@@ -176,9 +176,10 @@ void coc_ref_norm_collect(coc_backend *b, int channels, int groups, const double
 }
 
 void coc_ref_running_update(coc_backend *b, int64_t n, const double *stat, double groups,
-                            double momentum, real *running)
+                            double momentum, const coc_now *now, real *running)
 {
     (void)b;
+    if (now != NULL && !isfinite(now->norm)) return;
     for (int64_t i = 0; i < n; i++)
         running[i] = (real)((1 - momentum) * running[i] + momentum * stat[i] / groups);
 }

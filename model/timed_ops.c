@@ -120,11 +120,11 @@ static void timed_norm_collect(coc_backend *b, int channels, int groups, const d
 }
 
 static void timed_running_update(coc_backend *b, int64_t n, const double *stat, double groups,
-                                 double momentum, real *running)
+                                 double momentum, const coc_now *now, real *running)
 {
     const double begin = coc_clock_seconds();
 
-    inner(b)->running_update(b, n, stat, groups, momentum, running);
+    inner(b)->running_update(b, n, stat, groups, momentum, now, running);
     add(b, COC_TIME_NORM, begin, 0);
 }
 

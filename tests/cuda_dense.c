@@ -55,7 +55,7 @@ static void check_statistics(int channels, int groups)
                             coc_twin_on(b, inverse), coc_twin_on(b, scale), coc_twin_on(b, shift));
         b->ops->norm_collect(b, channels, groups, coc_twin_on(b, sums), coc_twin_on(b, positions),
                              coc_twin_on(b, own), coc_twin_on(b, stat));
-        b->ops->running_update(b, 2 * channels, coc_twin_on(b, stat), 3, 0.01,
+        b->ops->running_update(b, 2 * channels, coc_twin_on(b, stat), 3, 0.01, NULL,
                                coc_twin_on(b, running));
     }
     check_same("mean", mean);

@@ -168,7 +168,9 @@ static void running_statistics(void)
     b->ops->norm_collect(b, 1, 3, sums, positions, owned, stat);
     CHECK_NEAR(stat[0], 2 + 6, 1e-14);
     CHECK_NEAR(stat[1], 1 + 8, 1e-12);
-    b->ops->running_update(b, 2, stat, 2, 0.25, running);
+    b->ops->running_update(b, 2, stat, 2, 0.25, &(coc_now){.norm = NAN}, running);
+    CHECK(running[0] == 10 && running[1] == 20); /* the step is left out */
+    b->ops->running_update(b, 2, stat, 2, 0.25, NULL, running);
     CHECK_NEAR(running[0], 0.75 * 10 + 0.25 * 4, 1e-14);
     CHECK_NEAR(running[1], 0.75 * 20 + 0.25 * 4.5, 1e-12);
 }

@@ -261,20 +261,27 @@ static void test_other_model(void)
     coc_params_destroy(&p);
 }
 
-/* A weight that is not finite is refused; the tensor is named. */
+/* A number that is not finite is not written, be it a weight, a moment or a statistic: the tensor
+ * is named, and the file of before stays. */
 static void test_not_finite(void)
 {
-    const char *folder = coc_test_folder("checkpoint");
+    const char *path = write_one(coc_test_folder("checkpoint"), "a.h5", 1, true);
     coc_params *p = make_params(1);
-    coc_checkpoint_info info = make_info(false);
-    char path[COC_PATH_BYTES];
+    real *const spoiled[] = {p->value + p->at.similarity + 5, p->v + p->at.similarity + 5,
+                             p->running + p->at.head_norm.variance + 5};
+    const char *const words[] = {"/similarity.w'", "/similarity.w'", "_bn1.running_var'"};
 
-    REQUIRE_OK(coc_path_join(path, folder, "a.h5"));
-    p->value[p->at.similarity + 5] = NAN;
-    REQUIRE_OK(coc_checkpoint_write(path, p, NULL, &info));
-    CHECK(coc_checkpoint_read(path, p, false) == COC_ERR_INPUT);
-    CHECK(strstr(coc_error_text(), "similarity") != NULL);
-    CHECK(strstr(coc_error_text(), "value 5 ") != NULL);
+    for (int i = 0; i < 3; i++) {
+        coc_checkpoint_info info = make_info(true);
+        const real before = *spoiled[i];
+
+        *spoiled[i] = i == 1 ? INFINITY : NAN;
+        CHECK(coc_checkpoint_write(path, p, NULL, &info) == COC_ERR_INPUT);
+        CHECK(strstr(coc_error_text(), words[i]) != NULL);
+        CHECK(strstr(coc_error_text(), "value 5 of ") != NULL);
+        *spoiled[i] = before;
+        REQUIRE_OK(coc_checkpoint_read(path, p, true));
+    }
     coc_params_destroy(&p);
 }
 

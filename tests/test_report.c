@@ -130,6 +130,13 @@ static void a_diverged_run_has_no_loss(void)
     CHECK(isnan(log.loss));
     CHECK_NEAR(log.columns, 4, 0);
     CHECK(isnan(log.pairs_per_second) && isnan(log.host_bytes));
+
+    /* a step that was left out is none of the run's */
+    write_text(folder, "log.jsonl",
+               "{\"kind\":\"train\",\"step\":9,\"loss\":null,\"columns\":4,\"skipped\":1}\n"
+               "{\"kind\":\"train\",\"step\":10,\"loss\":1.5,\"columns\":4,\"skipped\":0}\n");
+    REQUIRE_OK(coc_report_read_log(path, 10, &log));
+    CHECK_NEAR(log.loss, 1.5, 0);
 }
 
 static void runs_are_grouped_by_k(void)

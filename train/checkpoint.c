@@ -51,6 +51,20 @@ static coc_status put_info(coc_h5 *h5, const coc_checkpoint_info *info)
     return coc_h5_put_text(h5, "settings", info->settings);
 }
 
+/* A file with such a number could not be read again, and would take the place of one that can. */
+static coc_status put_values(coc_h5 *h5, const char *group, const coc_tensor *tensor,
+                             const float *values)
+{
+    for (int64_t i = 0; i < tensor->count; i++)
+        if (!isfinite(values[i]))
+            return COC_FAIL(COC_ERR_INPUT,
+                            "%s: not written, since value %" PRId64
+                            " of '%s/%s' is not finite: lower train.learning_rate, or set "
+                            "train.clip",
+                            h5->path, i, group, tensor->name);
+    return coc_h5_put_tensor(h5, group, tensor, values);
+}
+
 static coc_status put_model(coc_h5 *h5, const coc_params *params, float *values)
 {
     COC_TRY(coc_h5_put_group(h5, MODEL));
@@ -62,7 +76,7 @@ static coc_status put_model(coc_h5 *h5, const coc_params *params, float *values)
             continue;
         }
         COC_TRY(coc_tensor_get(params, tensor, COC_PART_VALUE, values));
-        COC_TRY(coc_h5_put_tensor(h5, MODEL, tensor, values));
+        COC_TRY(put_values(h5, MODEL, tensor, values));
     }
     return COC_OK;
 }
@@ -73,7 +87,7 @@ static coc_status put_moment(coc_h5 *h5, int which, const coc_params *params, fl
     for (int i = 0; i < params->tensors; i++) {
         if (params->tensor[i].kind != COC_TENSOR_WEIGHT) continue;
         COC_TRY(coc_tensor_get(params, &params->tensor[i], moments[which].part, values));
-        COC_TRY(coc_h5_put_tensor(h5, moments[which].group, &params->tensor[i], values));
+        COC_TRY(put_values(h5, moments[which].group, &params->tensor[i], values));
     }
     return COC_OK;
 }
@@ -90,7 +104,7 @@ static coc_status put_running(coc_h5 *h5, const coc_params *params, const real *
             memcpy(values, running + tensor->offset, (size_t)tensor->count * sizeof *values);
         else
             COC_TRY(coc_tensor_get(params, tensor, COC_PART_VALUE, values));
-        COC_TRY(coc_h5_put_tensor(h5, OWN_RUNNING, tensor, values));
+        COC_TRY(put_values(h5, OWN_RUNNING, tensor, values));
     }
     return COC_OK;
 }

@@ -36,7 +36,7 @@ int64_t coc_checkpoint_writing_bytes(int64_t weights);
 /* Write tensors and, if info->has_optimizer, what a run needs to go on: Adam's moments and the
  * training's own running statistics, which are `running` [runnings], host (NULL: params->running).
  * info->hash is filled in. Not collective (rank 0 calls it). Errors: COC_ERR_IO (full disk: nothing
- * is left under the name), COC_ERR_MEMORY. */
+ * is left under the name), COC_ERR_MEMORY, COC_ERR_INPUT (a number is not finite: likewise). */
 coc_status coc_checkpoint_write(const char *path, const coc_params *params, const real *running,
                                 coc_checkpoint_info *info);
 

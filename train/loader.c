@@ -20,8 +20,9 @@ struct coc_loader {
     int held;
     int64_t again;
     coc_deal *deal;
-    int64_t modes_from;         /* steps before it keep both channels */
-    int64_t making;             /* modes_from of the batch that is made */
+    int64_t modes_from; /* steps before it keep both channels */
+    int64_t making;     /* modes_from of the batch that is made */
+    void (*given)(const coc_batch *batch);
     coc_pair *drawn;            /* [2n] */
     coc_clip_request *requests; /* [2n] */
 
@@ -233,6 +234,7 @@ static coc_status take_batch(const coc_loader *l, const coc_batch_place *place,
 
     COC_TRY(device->mark_wait(device, place->mark));
     *batch = &place->batch;
+    if (l->given != NULL) l->given(*batch);
     return COC_OK;
 }
 
@@ -321,6 +323,7 @@ coc_status coc_loader_create(const coc_settings *settings, const coc_sampler *sa
     l->held = needs->held;
     l->again = needs->again;
     l->modes_from = needs->modes_from;
+    l->given = needs->given;
     l->slots = settings->data.prefetch + needs->held;
     l->next_made = l->next_used = needs->step * (l->parts.count + l->again);
     pthread_mutex_init(&l->lock, NULL);

@@ -44,6 +44,8 @@ typedef struct {
     int64_t groups;         /* batch-norm groups of a batch (train/deal.h) */
     int64_t step;           /* to begin with */
     int64_t modes_from;     /* the step from which channel modes hold */
+    void (*given)(const coc_batch *batch); /* sees every batch before it is given; NULL: nobody.
+                                              Tests put faults into features */
 } coc_loader_needs;
 
 /* Starts the thread unless data.prefetch is 0. Borrows settings and sampler. Errors: those of

@@ -19,10 +19,10 @@ static const double PLAIN_SECONDS = 20; /* between progress lines where there is
 typedef struct {
     coc_run run;
     coc_trainer *t;
-    double began, measured_from; /* clock: of the loop; after the warm-up steps */
-    int64_t first;               /* step at which this process began */
-    double logged;               /* clock of the line before */
-    int64_t logged_step;
+    double began, measured_from;   /* clock: of the loop; after the warm-up steps */
+    int64_t first;                 /* step at which this process began */
+    double logged;                 /* clock of the line before */
+    int64_t logged_step, skipped;  /* step of it; steps skipped since */
     double loss, accuracy, weight; /* of recent steps, for the progress line */
     double valid_loss;             /* of the last validation; NAN: none */
 } loop;
@@ -108,6 +108,7 @@ static coc_status log_step(loop *l, const coc_step_result *r)
                                 .pairs_per_second = (double)pairs / (now - l->logged),
                                 .columns = r->loss.columns,
                                 .same_track = r->loss.same_track,
+                                .skipped = l->skipped,
                                 .host_bytes = coc_peak_memory(),
                                 .wait = r->wait,
                                 .load = r->load,
@@ -121,6 +122,7 @@ static coc_status log_step(loop *l, const coc_step_result *r)
     if (!due(l->t->step, l->t->settings.train.log_every) && !is_last(l)) return COC_OK;
     l->logged = now;
     l->logged_step = l->t->step;
+    l->skipped = 0;
     COC_TRY(device_memory(l->t->backend->device, &record.device_bytes));
     return coc_runlog_step(l->run.log, &record);
 }
@@ -190,7 +192,8 @@ static coc_status train_all(loop *l)
     while (!is_last(l) && !stop) {
         COC_TRY(coc_train_step(l->t, &result));
         COC_TRY(fix_length(l));
-        show_progress(l, &result);
+        l->skipped += result.skipped;
+        if (!result.skipped) show_progress(l, &result);
         COC_TRY(log_step(l, &result));
         COC_TRY(coc_comm_any(l->t->comm, "stop flag", coc_stop_requested(), &stop));
         COC_TRY(boundary(l, stop));

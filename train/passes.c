@@ -126,6 +126,7 @@ coc_status coc_passes_embed(coc_passes *p, const coc_batch *batch, bool masks,
 
         if (i > 0) COC_TRY(next_part(p, &batch));
         COC_TRY(embed(p, &part, batch, masks, false, place));
+        if (p->look != NULL) COC_TRY(p->look(p->looking, batch, &part, place, groups_of(p, &part)));
         COC_TRY(copy_rows(p, &part, place, false));
         COC_TRY(take_rows(p, &part, batch));
         if (similarity != NULL)

@@ -30,6 +30,11 @@ typedef struct {
     double wait, load, features;
 } coc_part_seconds;
 
+/* See coc_passes.look. */
+typedef coc_status (*coc_part_look)(void *context, const coc_batch *batch,
+                                    const coc_batch_part *part, const coc_place *place,
+                                    const coc_groups *groups);
+
 typedef struct {
     const coc_settings *settings; /* borrowed, as all that follows */
     const coc_network *network;
@@ -39,6 +44,8 @@ typedef struct {
     coc_params *params;
     coc_batch_source source; /* where parts after the first come from */
     coc_now *now;            /* of the backend */
+    coc_part_look look; /* called with every part when it has been embedded first; NULL: nobody */
+    void *looking;      /* its context */
 
     int places;
     coc_place *place;

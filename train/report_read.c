@@ -22,7 +22,7 @@ typedef struct {
 } sum;
 
 typedef struct {
-    int64_t step;
+    int64_t step, skipped;
     double loss, columns;
 } line;
 
@@ -50,6 +50,7 @@ static coc_status take_line(reader *r, const json_t *object)
     COC_TRY(coc_grow(&r->lines, &r->capacity, r->count + 1, sizeof *r->lines));
     COC_TRY(coc_grow(&r->speeds, &r->speed_capacity, r->count + 1, sizeof *r->speeds));
     r->lines[r->count] = (line){.step = json_integer_value(json_object_get(object, "step")),
+                                .skipped = json_integer_value(json_object_get(object, "skipped")),
                                 .loss = number(object, "loss"),
                                 .columns = number(object, "columns")};
     r->log->step = r->lines[r->count].step;
@@ -106,6 +107,7 @@ static void summarize(reader *r, int64_t steps)
     sum loss = {0}, columns = {0};
 
     for (int64_t i = 0; i < r->count; i++) {
+        if (r->lines[i].skipped > 0 && isnan(r->lines[i].loss)) continue; /* left out of training */
         if (r->lines[i].step <= last - (last + 9) / 10 && i + 1 < r->count) continue;
         loss = (sum){loss.sum + r->lines[i].loss, loss.count + 1};
         columns = (sum){columns.sum + r->lines[i].columns, columns.count + 1};

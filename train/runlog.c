@@ -141,6 +141,7 @@ coc_status coc_runlog_step(coc_runlog *log, const coc_runlog_record *record)
     json_object_set_new(line, "pairs_per_second", real_or_null(r->pairs_per_second));
     json_object_set_new(line, "columns", real_or_null(r->columns));
     json_object_set_new(line, "same_track", real_or_null(r->same_track));
+    json_object_set_new(line, "skipped", json_integer(r->skipped));
     json_object_set_new(memory, "host", json_integer(r->host_bytes));
     json_object_set_new(memory, "device", json_integer(r->device_bytes));
     json_object_set_new(line, "memory", memory);

@@ -17,6 +17,7 @@ typedef struct {
     double gradient_norm, learning_rate;
     double pairs_per_second;
     double columns, same_track;       /* mean number a row: that counted; of its own track */
+    int64_t skipped;                  /* steps since the line before that were (train.on_nan) */
     int64_t host_bytes, device_bytes; /* of rank 0: largest resident; in use on its GPU, 0: none */
     double wait, load, features, encoder, contrast, communication, optimizer; /* seconds */
 } coc_runlog_record;

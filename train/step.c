@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "train/buckets.h"
+#include "train/not_finite.h"
 #include "train/replay.h"
 #include "train/trainer.h"
 
@@ -65,9 +66,9 @@ static coc_status update_weights(coc_trainer *t)
     const coc_params *p = t->params;
     const int64_t w = p->at.similarity; /* the last weights of the buffers */
 
-    COC_TRY(coc_running_update(t->backend, t->params, t->passes.group_count, t->comm,
-                               t->settings.model.bn_momentum));
     t->backend->ops->clip_gradient(t->backend, p->weights, p->grad, t->settings.train.clip, t->now);
+    COC_TRY(coc_running_update(t->backend, t->params, t->passes.group_count, t->comm,
+                               t->settings.model.bn_momentum, t->now));
     adam(t, 1, 0, w);
     adam(t, t->settings.train.similarity_rate, w, p->weights);
     return device->copy(device, t->host_now, t->now, sizeof *t->now, NULL);
@@ -90,11 +91,9 @@ static coc_status end_step(coc_trainer *t, coc_step_result *r)
 {
     r->gradient_norm = t->host_now->norm;
     r->learning_rate = t->host_now->learning_rate;
-    if (!isfinite(r->gradient_norm) || !isfinite(r->loss.loss))
-        return COC_FAIL(COC_ERR_INPUT,
-                        "step %lld: loss %g, gradient norm %g: training has diverged; lower "
-                        "train.learning_rate, or set train.clip",
-                        (long long)t->step, r->loss.loss, r->gradient_norm);
+    r->skipped = false;
+    if (!isfinite(r->gradient_norm) || !isfinite(r->loss.loss)) return coc_step_not_finite(t, r);
+    t->skipped_in_a_row = 0;
     t->step++;
     return COC_OK;
 }
@@ -239,7 +238,7 @@ coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)
         /* momentum 1, 1/2, 1/3, ... makes the running value the mean over the rounds */
         COC_TRY_GOTO(status,
                      coc_running_update(t->backend, t->params, t->passes.group_count, t->comm,
-                                        1.0 / (double)(i + 1)),
+                                        1.0 / (double)(i + 1), NULL),
                      done);
         COC_TRY_GOTO(status, wait_step(t), done); /* b is used again */
     }

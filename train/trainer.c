@@ -195,7 +195,8 @@ coc_status coc_trainer_start_loader(coc_trainer *t)
                                     .again = t->parts.count - t->passes.places,
                                     .groups = t->passes.group_count,
                                     .step = t->step,
-                                    .modes_from = coc_modes_from(&t->settings.data, t->steps)};
+                                    .modes_from = coc_modes_from(&t->settings.data, t->steps),
+                                    .given = t->given};
 
     COC_TRY(coc_loader_create(&t->settings, t->sampler, &needs, &t->loader));
     t->passes.source = coc_loader_source(t->loader);

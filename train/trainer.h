@@ -38,13 +38,17 @@ typedef struct {
     coc_now *now, *host_now; /* numbers of the step: backend memory, host memory */
     coc_replay_memory replay;
 
-    int64_t step;  /* updates done */
+    int skipped_in_a_row;                  /* steps up to now, see train/not_finite.h */
+    void (*given)(const coc_batch *batch); /* of the loader (train/loader.h); NULL: nobody */
+
+    int64_t step;  /* done */
     int64_t steps; /* of the run; 0 while train.minutes has not been turned into a number */
 } coc_trainer;
 
 typedef struct {
     coc_loss loss;
     double gradient_norm, learning_rate;
+    bool skipped; /* nothing was updated: train/not_finite.h */
     double wait, load, features, encoder, contrast, communication, optimizer; /* seconds */
 } coc_step_result;
 
@@ -72,7 +76,7 @@ coc_status coc_trainer_start_loader(coc_trainer *trainer);
 /* One training step on the next batch: forward, loss over all ranks' pairs, backward, update.
  * Collective. Errors: those of the loader (COC_ERR_INPUT, COC_ERR_IO, COC_ERR_MEMORY: this rank
  * alone has them), COC_ERR_RANKS, COC_ERR_MEMORY and COC_ERR_DEVICE of an operation, COC_ERR_INPUT
- * when training has diverged (all ranks). */
+ * when a number is not finite (all ranks, train/not_finite.h). */
 coc_status coc_train_step(coc_trainer *trainer, coc_step_result *result);
 
 /* The same on a given batch, or its first part: the others come from the loader. Alone it stays as

@@ -134,7 +134,7 @@ void coc_cuda_norm_finish(coc_backend *b, int channels, int groups, const double
 void coc_cuda_norm_collect(coc_backend *b, int channels, int groups, const double *sums,
                            const double *positions, const int32_t *owned, double *stat);
 void coc_cuda_running_update(coc_backend *b, int64_t n, const double *stat, double groups,
-                             double momentum, real *running);
+                             double momentum, const coc_now *now, real *running);
 void coc_cuda_norm_fixed(coc_backend *b, int channels, const real *running_mean,
                          const real *running_variance, const real *gamma, const real *beta,
                          double eps, real *mean, real *inverse_std, real *scale, real *shift);

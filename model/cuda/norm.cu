@@ -49,11 +49,11 @@ __global__ void collect(int channels, int groups, const double *sums, const doub
 }
 
 __global__ void update_running(int64_t n, const double *stat, double groups, double momentum,
-                               float *running)
+                               const coc_now *now, float *running)
 {
     const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
 
-    if (i < n)
+    if (i < n && (now == NULL || isfinite(now->norm)))
         running[i] = (float)((1 - momentum) * (double)running[i] + momentum * stat[i] / groups);
 }
 
@@ -186,10 +186,10 @@ void coc_cuda_norm_collect(coc_backend *b, int channels, int groups, const doubl
 }
 
 void coc_cuda_running_update(coc_backend *b, int64_t n, const double *stat, double groups,
-                             double momentum, real *running)
+                             double momentum, const coc_now *now, real *running)
 {
     COC_LAUNCH(update_running, blocks(n), dim3(THREADS), 0, coc_cuda_of(b)->stream, n, stat, groups,
-               momentum, running);
+               momentum, now, running);
     coc_cuda_launched(b, "running statistics");
 }
 
