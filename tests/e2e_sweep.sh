@@ -107,8 +107,23 @@ import json
 logs = [[r for r in map(json.loads, open(f"columns/k{k}-s1/log.jsonl")) if r["kind"] == "train"] for k in (2, 4)]
 for k, log in zip((2, 4), logs):
     assert len(log) == 8 and all(r["columns"] == k for r in log), log
+    valid = [r for r in map(json.loads, open(f"columns/k{k}-s1/log.jsonl")) if r["kind"] == "validation"]
+    assert valid and all(r["k"] == k for r in valid), valid  # not of the batch
 assert [r["learning_rate"] for r in logs[0]] == [r["learning_rate"] for r in logs[1]]
 assert logs[0][0]["loss"] < logs[1][0]["loss"]  # the same weights and samples, half the columns
+PYTHON
+
+# evaluations that are asked for later come beside those of before
+for more in "validation 2" "test 3"; do
+    "$COCOLA" sweep --config small.yaml --k 2,4 --samples 32 --splits "${more% *}" --eval-k "${more#* }" --out columns 2>more.txt ||
+        { cat more.txt >&2; fail "another evaluation"; }
+done
+python3 - <<'PYTHON' || fail "what was evaluated before is lost"
+import json
+
+for k in (2, 4):
+    splits = {e["split"]: sorted({r["k"] for r in e["rows"]}) for e in json.load(open(f"columns/k{k}-s1/eval.json"))}
+    assert splits == {"test": [2, 3], "validation": [2]}, splits
 PYTHON
 
 # ---- the report ----------------------------------------------------------------------------------

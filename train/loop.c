@@ -132,7 +132,8 @@ static coc_status log_step(loop *l, const coc_step_result *r)
 static coc_status measure_embedded(loop *l, const coc_embedded *embedded)
 {
     const coc_settings *s = &l->t->settings;
-    const int64_t k = s->train.batch < embedded->n ? s->train.batch : embedded->n;
+    const int64_t seen = s->loss.k > 0 ? s->loss.k : s->train.batch; /* as a row of training */
+    const int64_t k = seen < embedded->n ? seen : embedded->n;
     const coc_measure_settings settings = {
         .k = &k, .ks = 1, .orders = s->eval.orders, .seed = (uint64_t)s->eval.seed};
     coc_accuracy a;

@@ -169,6 +169,60 @@ static coc_status evaluate_split(work *w, coc_split split, const char *eval_k, j
     return status;
 }
 
+static bool same_value(const json_t *a, const json_t *b, const char *key)
+{
+    return json_equal(json_object_get(a, key), json_object_get(b, key));
+}
+
+static json_t *of_split(json_t *all, const json_t *wanted)
+{
+    for (size_t i = 0; i < json_array_size(all); i++)
+        if (same_value(json_array_get(all, i), wanted, "split")) return json_array_get(all, i);
+    return NULL;
+}
+
+static bool has_row(const json_t *rows, const json_t *wanted)
+{
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+
+        if (same_value(row, wanted, "k") && same_value(row, wanted, "mode")) return true;
+    }
+    return false;
+}
+
+/* Rows of K that were evaluated in the same way and not now. */
+static void keep_rows(json_t *now, const json_t *before)
+{
+    static const char *const same[] = {"store_hash", "order", "orders", "seed"};
+    const json_t *old = json_object_get(before, "rows");
+    json_t *rows = json_object_get(now, "rows");
+
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++)
+        if (!same_value(now, before, same[i])) return;
+    for (size_t i = 0; i < json_array_size(old); i++)
+        if (!has_row(rows, json_array_get(old, i)))
+            (void)json_array_append(rows, json_array_get(old, i));
+}
+
+/* What an evaluation of before says of the same model stays: other splits, and other K of these. A
+ * file that cannot be read is replaced. */
+static void keep_others(const char *path, json_t *all)
+{
+    json_t *before = json_load_file(path, 0, NULL);
+
+    for (size_t i = 0; i < json_array_size(before); i++) {
+        json_t *old = json_array_get(before, i), *now = of_split(all, old);
+
+        if (!same_value(old, json_array_get(all, 0), "checkpoint_hash")) continue;
+        if (now != NULL)
+            keep_rows(now, old);
+        else
+            (void)json_array_append(all, old);
+    }
+    json_decref(before);
+}
+
 static coc_status evaluate(work *w)
 {
     char path[COC_PATH_BYTES], *text = NULL;
@@ -180,6 +234,7 @@ static coc_status evaluate(work *w)
     for (int split = 0; split < COC_SPLITS && status == COC_OK; split++)
         if (w->sweep->split[split]) status = evaluate_split(w, split, eval_k, all);
     if (status == COC_OK) status = coc_path_join(path, w->folder, "eval.json");
+    if (status == COC_OK) keep_others(path, all);
     if (status == COC_OK) text = json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     if (status == COC_OK)
         status = text != NULL ? coc_file_write(path, text, strlen(text))
