@@ -9,7 +9,9 @@
 #include "base/memory.h"
 #include "tests/small_run.h"
 #include "tests/test.h"
+#include "train/same.h"
 #include "train/trainer.h"
+#include "train/version.h"
 
 static coc_comm *world, *alone;
 static char folder[64];
@@ -400,6 +402,29 @@ static void too_many_ranks_are_refused(void)
     if (world->rank == 0) CHECK(strstr(coc_error_text(), "train.batch") != NULL);
 }
 
+/* Ranks with another revision, another library or one less are refused; the difference is named. */
+static void other_programs_are_refused(void)
+{
+    static const char *const others[][2] = {
+        {"cocola: 1\nrevision: b\nMPI: 4\n", "'revision: b' here, 'revision: a' there"},
+        {"cocola: 1\nrevision: a\nMPI: 5\n", "'MPI: 5' here, 'MPI: 4' there"},
+        {"cocola: 1\nrevision: a\n", "'' here, 'MPI: 4' there"},
+    };
+    const char *same = "cocola: 1\nrevision: a\nMPI: 4\n";
+    const int last = world->size - 1;
+
+    REQUIRE_OK(coc_same_program(world, coc_program_text()));
+    CHECK(strstr(coc_program_text(), "cocola: ") != NULL);
+    CHECK(strstr(coc_program_text(), "\nMPI: ") != NULL);
+    for (int i = 0; i < 3 && last > 0; i++) {
+        const coc_status status =
+            coc_same_program(world, world->rank == last ? others[i][0] : same);
+
+        CHECK(status == (world->rank == last ? COC_ERR_RANKS : COC_ERR_ELSEWHERE));
+        if (world->rank == last) CHECK(strstr(coc_error_text(), others[i][1]) != NULL);
+    }
+}
+
 static int run_all(void)
 {
     snprintf(folder, sizeof folder, "scratch_ranks_train_%d", world->size);
@@ -425,6 +450,7 @@ static int run_all(void)
     RUN(failed_sum_keeps_its_status);
     RUN(similarity_has_its_own_rate);
     RUN(too_many_ranks_are_refused);
+    RUN(other_programs_are_refused);
     RUN(damage_is_named);
     return coc_test_result();
 }

@@ -313,6 +313,21 @@ static void contradictions_are_refused(void)
     CHECK(coc_settings_check(&s) == COC_OK); /* smaller than a group: the batch is the group */
     REQUIRE_OK(read_text("train: {steps: 10, batch: 48}\nmodel: {bn_group: 0}", &s));
     CHECK(coc_settings_check(&s) == COC_OK);
+    REQUIRE_OK(read_text("train: {steps: 10, batch: 64, micro_batch: 48}", &s));
+    CHECK(coc_settings_check(&s) == COC_ERR_SETTING); /* of groups of 32 */
+    CHECK(strstr(coc_error_text(), "train.micro_batch: 48") != NULL);
+    REQUIRE_OK(
+        read_text("train: {steps: 10, batch: 64, micro_batch: 32}\nmodel: {bn_group: 0}", &s));
+    CHECK(coc_settings_check(&s) == COC_ERR_SETTING);
+    CHECK(strstr(coc_error_text(), "a batch-norm group is the whole batch") != NULL);
+    for (int k = 24; k <= 128; k += 104) { /* no divisor; more than there are */
+        char text[64];
+
+        snprintf(text, sizeof text, "train: {steps: 10, batch: 64}\nloss: {k: %d}", k);
+        REQUIRE_OK(read_text(text, &s));
+        CHECK(coc_settings_check(&s) == COC_ERR_SETTING);
+        CHECK(strstr(coc_error_text(), "does not divide train.batch (64)") != NULL);
+    }
     REQUIRE_OK(read_text("train: {steps: 10, warmup: 11}", &s));
     CHECK(coc_settings_check(&s) == COC_ERR_SETTING);
 }

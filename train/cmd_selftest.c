@@ -11,6 +11,7 @@
 #include "train/cli.h"
 #include "train/commands.h"
 #include "train/same.h"
+#include "train/version.h"
 #include "train/selftest.h"
 #include "train/selftest_command.h"
 
@@ -198,6 +199,7 @@ coc_status coc_cmd_selftest(int argc, char **argv)
     coc_words_free(&a.only);
     COC_TRY(coc_comm_start(&test.settings.comm, &test.comm));
     COC_TRY(coc_comm_agree(test.comm, "settings", status));
+    COC_TRY(coc_same_program(test.comm, coc_program_text()));
     COC_TRY(coc_same_settings(test.comm, &test.settings));
     COC_TRY(coc_comm_self(&test.alone));
     COC_TRY(run(&test, checks, a.json));

@@ -6,6 +6,7 @@
 #include "train/commands.h"
 #include "train/same.h"
 #include "train/trainer.h"
+#include "train/version.h"
 
 typedef struct {
     const char *config, *out, *backend, *precision;
@@ -89,6 +90,7 @@ coc_status coc_cmd_train(int argc, char **argv)
     coc_log_set_quiet(a.quiet);
     COC_TRY(coc_comm_start(&settings.comm, &comm));
     COC_TRY(coc_comm_agree(comm, "settings", status));
+    COC_TRY(coc_same_program(comm, coc_program_text()));
     COC_TRY(coc_same_settings(comm, &settings));
     status = train(&settings, comm, a.out);
     if (status != COC_OK && status != COC_ERR_STOPPED) return status;

@@ -62,17 +62,43 @@ static coc_status compare(const char *there, const char *here)
 }
 
 /* *text: rank 0's; the others get a copy, which is the caller's like rank 0's own. */
-static coc_status share_text(coc_comm *comm, const char *mine, char **text)
+static coc_status share_text(coc_comm *comm, const char *what, const char *mine, char **text)
 {
     int64_t bytes = (int64_t)strlen(mine) + 1;
     coc_status status;
 
-    COC_TRY(
-        coc_broadcast(coc_comm_over_host(comm), "length of the settings", &bytes, 1, COC_INT64, 0));
+    COC_TRY(coc_broadcast(coc_comm_over_host(comm), what, &bytes, 1, COC_INT64, 0));
     status = coc_alloc(bytes, 1, text);
-    COC_TRY(coc_comm_agree(comm, "settings of rank 0", status));
+    COC_TRY(coc_comm_agree(comm, what, status));
     if (comm->rank == 0) memcpy(*text, mine, (size_t)bytes);
-    return coc_broadcast(coc_comm_over_host(comm), "settings of rank 0", *text, bytes, COC_BYTE, 0);
+    return coc_broadcast(coc_comm_over_host(comm), what, *text, bytes, COC_BYTE, 0);
+}
+
+/* Line by line; one that only one of them has differs, too. */
+static coc_status compare_programs(const char *there, const char *here)
+{
+    while (*there != '\0' || *here != '\0') {
+        const line a = next_line(&there), b = next_line(&here);
+
+        if (a.length == b.length && memcmp(a.text, b.text, (size_t)a.length) == 0) continue;
+        return COC_FAIL(COC_ERR_RANKS,
+                        "another program than on rank 0: '%.*s' here, '%.*s' there; install the "
+                        "same build on all machines",
+                        b.length, b.text, a.length, a.text);
+    }
+    return COC_OK;
+}
+
+coc_status coc_same_program(coc_comm *comm, const char *mine)
+{
+    char *there;
+    coc_status status;
+
+    if (comm->size == 1) return COC_OK;
+    COC_TRY(share_text(comm, "program of rank 0", mine, &there));
+    status = coc_comm_agree(comm, "comparing programs", compare_programs(there, mine));
+    free(there);
+    return status;
 }
 
 coc_status coc_same_settings(coc_comm *comm, const coc_settings *settings)
@@ -82,7 +108,7 @@ coc_status coc_same_settings(coc_comm *comm, const coc_settings *settings)
         mine != NULL ? COC_OK : COC_FAIL(COC_ERR_MEMORY, "no memory to compare settings");
 
     status = coc_comm_agree(comm, "printing settings", status);
-    if (status == COC_OK) status = share_text(comm, mine, &there);
+    if (status == COC_OK) status = share_text(comm, "settings of rank 0", mine, &there);
     if (status == COC_OK) status = coc_comm_agree(comm, "comparing settings", compare(there, mine));
     free(there);
     free(mine);

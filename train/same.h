@@ -6,6 +6,11 @@
 #include "comm/comm.h"
 #include "preprocess/store.h"
 
+/* Fails on all ranks when one runs another program than rank 0: `mine` is coc_program_text, and the
+ * first line that differs is named. Before anything else is compared: tables may differ, too.
+ * Collective. Errors: COC_ERR_RANKS, COC_ERR_MEMORY. */
+coc_status coc_same_program(coc_comm *comm, const char *mine);
+
 /* Fails on all ranks when one has other settings than rank 0; the first difference is named. Names
  * of stores and numbers of threads may differ. Collective. Errors: COC_ERR_SETTING,
  * COC_ERR_MEMORY, COC_ERR_RANKS. */

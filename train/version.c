@@ -1,12 +1,15 @@
 /* train/version.c - what this program was built from, for reports of faults. */
 #include "train/version.h"
 
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <hdf5.h>
 #include <jansson.h>
 #include <yaml.h>
 
+#include "cocola_revision.h"
 #include "comm/libraries.h"
 #include "model/libraries.h"
 #include "preprocess/libraries.h"
@@ -44,16 +47,49 @@ void coc_program_libraries(coc_libraries *list)
     coc_model_libraries(list);
 }
 
+static const char *version_of(const coc_library *row)
+{
+    return row->here[0] != '\0' ? row->here : row->built;
+}
+
+/* Others read and write files, which are compared by their content. */
+static bool counts(const char *name)
+{
+    static const char *const names[] = {"MPI",   "NCCL", "matrix product", "CUDA runtime", "cuBLAS",
+                                        "cuDNN", "FFT"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i], name) == 0) return true;
+    return false;
+}
+
+const char *coc_program_text(void)
+{
+    static char text[2048];
+    coc_libraries libraries;
+    size_t used;
+
+    coc_program_libraries(&libraries);
+    used = (size_t)snprintf(text, sizeof text, "cocola: %s\nrevision: %s\ncompiler: %s\n",
+                            COCOLA_VERSION, COCOLA_REVISION, COMPILER);
+    for (int i = 0; i < libraries.count && used < sizeof text; i++)
+        if (counts(libraries.row[i].name))
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s: %s\n",
+                                     libraries.row[i].name, version_of(&libraries.row[i]));
+    return text;
+}
+
 void coc_print_version(void)
 {
     coc_libraries libraries;
 
     coc_program_libraries(&libraries);
     printf("cocola %s\n", COCOLA_VERSION);
+    if (COCOLA_REVISION[0] != '\0') printf("%-15s %s\n", "revision", COCOLA_REVISION);
     printf("%-15s %s\n", "compiler", COMPILER);
     for (int i = 0; i < libraries.count; i++) {
         const coc_library *row = &libraries.row[i];
-        const char *version = row->here[0] != '\0' ? row->here : row->built;
+        const char *version = version_of(row);
 
         if (version[0] != '\0') printf("%-15s %s\n", row->name, version);
     }
