@@ -52,4 +52,27 @@ grep -q 'It does not fit. Set train.micro_batch: ' large.txt || fail "no micro-b
 part=$(sed -n 's/.*Set train.micro_batch: \([0-9]*\)\..*/\1/p' large.txt)
 plan --set train.batch=4096 --set model.bn_group=32 --set train.micro_batch="$part" --gpu-mem 24 --ranks 2 | grep -q '^It fits' || fail "$part does not fit"
 plan --set train.batch=4096 --set model.bn_group=0 --gpu-mem 24 | grep -q 'Set model.bn_group (now the whole batch)' || fail "no group is proposed"
+
+# the largest batch fits, the next one does not: at once, and in parts of a group
+plan --set train.batch=64 --set model.bn_group=32 --gpu-mem 24 --ranks 2 --json >small.json
+largest=$(field largest_batch small.json)
+fits() { plan --set train.batch="$1" --set model.bn_group=32 --set train.micro_batch="$2" --gpu-mem 24 --ranks 2 --json | grep -q '"fits": true'; }
+fits "$largest" 0 || fail "the largest batch, $largest, does not fit"
+! fits $((largest + 32)) 0 || fail "more than the largest batch, $largest, fits"
+[ "$(field largest_batch_in_parts small.json)" -gt "$largest" ] || fail "parts do not help"
+
+# time: of peak figures in proportion to them and to the batch; measured, there is some of each kind
+least() { plan --set model.bn_group=32 --set model.backend=cpu --gpu-mem 80 --json "$@" | python3 -c 'import json, sys; print(json.load(sys.stdin)["seconds"]["encoder"])'; }
+python3 - "$(least --set train.batch=64 --gpu 60,3000)" "$(least --set train.batch=64 --gpu 120,6000)" "$(least --set train.batch=128 --gpu 60,3000)" <<'PY' || fail "least time"
+import sys
+one, fast, double = map(float, sys.argv[1:])
+sys.exit(not (one > 0 and abs(fast * 2 / one - 1) < 1e-6 and abs(double / one - 2) < 1e-6))
+PY
+plan --set train.batch=64 --set model.width=0.1 --set model.depth=0.1 --measure --json >measured.json
+python3 -c 'import json; s = json.load(open("measured.json"))["seconds"]; exit(not all(s[k] > 0 for k in ("encoder", "loss", "batches")))' || fail "measured time"
+for bad in 60 60,0 0,3000 60,3000,1 x,y; do
+    code=0
+    plan --gpu "$bad" >refused.out 2>refused.txt || code=$?
+    [ $code = 2 ] && [ "$(grep -c "^cocola: --gpu: '$bad': give its peaks as TFLOPS,GB/S" refused.txt)" = 1 ] || fail "--gpu $bad"
+done
 echo "all held"

@@ -8,14 +8,16 @@
 #include "train/cli.h"
 #include "train/commands.h"
 #include "train/open_backend.h"
-#include "train/step_plan.h"
+#include "train/step_time.h"
 
 typedef struct {
     const char *config;
     coc_words set;
     int64_t ranks, ranks_on_device;
     double gpu_memory, link; /* GB, GB/s; 0: not given */
-    bool json;
+    const char *gpu;         /* TFLOPS,GB/S */
+    double flop, bytes;      /* of it, a second; 0: not given */
+    bool measure, json;
 } arguments;
 
 static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *done)
@@ -33,6 +35,10 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "memory of the device; default: what is left on this machine's"},
         {"--link", "GB/S", COC_OPTION_NUMBER, &a->link, false, 1e-3, 1e5,
          "what a rank receives from others in a second; adds times to the traffic"},
+        {"--measure", NULL, COC_OPTION_FLAG, &a->measure, false, 0, 0,
+         "run a few small steps on this machine, and say how long one of these settings takes"},
+        {"--gpu", "TFLOPS,GB/S", COC_OPTION_TEXT, &a->gpu, false, 0, 0,
+         "peak figures of a GPU: the least time that a step can take on it"},
         {"--json", NULL, COC_OPTION_FLAG, &a->json, false, 0, 0, "the same as one JSON object"},
     };
     const coc_cli cli = {
@@ -65,6 +71,22 @@ static coc_status memory_here(const coc_settings *s, int64_t *left)
     status = backend->device->memory(backend->device, left, &all);
     coc_backend_destroy(&backend);
     return status;
+}
+
+static coc_status parse_gpu(arguments *a)
+{
+    char rest;
+
+    if (a->gpu == NULL) return COC_OK;
+    if (sscanf(a->gpu, "%lf,%lf%c", &a->flop, &a->bytes, &rest) != 2 || !(a->flop > 0) ||
+        !(a->bytes > 0))
+        return COC_FAIL(
+            COC_ERR_USAGE,
+            "--gpu: '%s': give its peaks as TFLOPS,GB/S: 67,3350 or, for bf16, 989,3350", a->gpu);
+    if (a->measure) return COC_FAIL(COC_ERR_USAGE, "--gpu and --measure: give one of them");
+    a->flop *= 1e12;
+    a->bytes *= 1e9;
+    return COC_OK;
 }
 
 static coc_status make_plan(const arguments *a, const coc_settings *s, coc_plan_for *f,
@@ -128,6 +150,45 @@ static void print_work(const arguments *a, const coc_step_plan *p)
     print_traffic(a, "gradients of weights", p->gradients);
 }
 
+static double traffic_seconds(const arguments *a, const coc_step_plan *p)
+{
+    return a->link > 0 ? (p->gathered + p->scattered + p->gradients) / (1e9 * a->link) : 0;
+}
+
+/* Batches are made by threads of their own, beside the step. On the host those need cores too. */
+static void print_time(const arguments *a, const coc_plan_for *f, const coc_step_plan *p,
+                       const coc_step_rates *r)
+{
+    const coc_step_time t = coc_step_time_of(p, r);
+    const bool host = a->measure && f->side == COC_HOST;
+    const double model = t.encoder + t.loss + t.step;
+
+    printf("\n%-36s %10s\n",
+           a->measure ? (host ? "core time of a rank and step" : "time of a rank and step")
+                      : "least time of a rank and step",
+           "s");
+    printf("  %-34s %10.3f\n  %-34s %10.3f\n  %-34s %10.3f\n", "encoder, forward and back",
+           t.encoder, "similarity and loss", t.loss, "update and starts", t.step);
+    if (a->measure) printf("  %-34s %10.3f\n", "making batches, beside it", t.batches);
+    printf("  %-34s %10.3f", "in all", model + (host ? t.batches : 0));
+    if (host)
+        printf("   on %d thread%s: %.3f s or more", r->threads, r->threads > 1 ? "s" : "",
+               (model + t.batches) / r->threads);
+    printf("\n");
+    if (a->link > 0)
+        printf("  %-34s %10.3f   hides behind backward in part\n", "traffic",
+               traffic_seconds(a, p));
+}
+
+static void print_largest(const coc_step_plan *p)
+{
+    if (p->largest[0] == 0 && p->largest[1] == 0) return;
+    printf("\nLargest train.batch that fits: %" PRId64 " at once", p->largest[0]);
+    if (p->largest[1] > p->largest[0])
+        printf(", %" PRId64 " in parts of a batch-norm group (train.micro_batch)", p->largest[1]);
+    printf(".\n");
+}
+
 static void print_advice(const coc_settings *s, const coc_step_plan *p)
 {
     if (p->fits) {
@@ -147,7 +208,16 @@ static void print_advice(const coc_settings *s, const coc_step_plan *p)
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
-static coc_status print_json(const coc_plan_for *f, const coc_step_plan *p)
+static json_t *time_object(const coc_step_plan *p, const coc_step_rates *r)
+{
+    const coc_step_time t = coc_step_time_of(p, r);
+
+    return json_pack("{s:f, s:f, s:f, s:f}", "encoder", t.encoder, "loss", t.loss, "step", t.step,
+                     "batches", t.batches);
+}
+
+static coc_status print_json(const coc_plan_for *f, const coc_step_plan *p,
+                             const coc_step_rates *rates)
 {
     json_t *memory = json_object(), *all;
 
@@ -162,24 +232,34 @@ static coc_status print_json(const coc_plan_for *f, const coc_step_plan *p)
                     p->loss_flop, "gathered_bytes", p->gathered, "scattered_bytes", p->scattered,
                     "gradient_bytes", p->gradients);
     if (all == NULL) return COC_FAIL(COC_ERR_MEMORY, "no memory for the plan's JSON");
+    json_object_set_new(all, "largest_batch", json_integer(p->largest[0]));
+    json_object_set_new(all, "largest_batch_in_parts", json_integer(p->largest[1]));
+    if (rates != NULL) json_object_set_new(all, "seconds", time_object(p, rates));
     (void)json_dumpf(all, stdout, JSON_INDENT(2));
     printf("\n");
     json_decref(all);
     return COC_OK;
 }
 
-static coc_status plan(const arguments *a)
+static coc_status plan(arguments *a)
 {
     coc_settings s;
     coc_plan_for f;
     coc_step_plan p;
+    coc_step_rates rates;
+    const bool timed = a->measure || a->gpu != NULL;
 
+    COC_TRY(parse_gpu(a));
     COC_TRY(coc_cli_settings(a->config, &a->set, &s));
     COC_TRY(make_plan(a, &s, &f, &p));
-    if (a->json) return print_json(&f, &p);
+    if (a->measure) COC_TRY(coc_step_rates_measure(&s, &rates));
+    if (a->gpu != NULL) rates = coc_step_rates_of_peaks(&p, a->flop, a->bytes, f.stored_bytes);
+    if (a->json) return print_json(&f, &p, timed ? &rates : NULL);
     print_batch(&s, &p);
     print_memory(&f, &p);
     print_work(a, &p);
+    if (timed) print_time(a, &f, &p, &rates);
+    print_largest(&p);
     print_advice(&s, &p);
     return COC_OK;
 }

@@ -103,6 +103,35 @@ static coc_status find_fitting_part(const coc_plan_for *f, coc_step_plan *p)
     return COC_OK;
 }
 
+/* Of whole groups and a pair for every rank, by halves: more pairs never take less. */
+static coc_status find_largest(const coc_plan_for *f, const coc_step_plan *p, bool in_parts,
+                               int64_t *largest)
+{
+    enum { MOST = 1 << 20 }; /* of train.batch */
+    const int64_t group = f->settings->model.bn_group, unit = group > f->ranks ? group : f->ranks;
+    int64_t good = 0, bad = MOST / unit + 1;
+    coc_settings s = *f->settings;
+    coc_plan_for other = *f;
+    coc_step_plan try = *p;
+
+    *largest = 0;
+    if (f->memory == 0 || (in_parts && group == 0)) return COC_OK;
+    other.settings = &s;
+    s.train.keep_activations = 1;
+    while (bad - good > 1) {
+        const int64_t middle = good + (bad - good) / 2;
+
+        s.train.batch = middle * unit;
+        COC_TRY(plan_part(&other, &try, in_parts ? unit : 0));
+        if (try.fits)
+            good = middle;
+        else
+            bad = middle;
+    }
+    *largest = good * unit;
+    return COC_OK;
+}
+
 coc_status coc_step_plan_make(const coc_plan_for *f, coc_step_plan *p)
 {
     *p = (coc_step_plan){.fits = true};
@@ -111,5 +140,7 @@ coc_status coc_step_plan_make(const coc_plan_for *f, coc_step_plan *p)
     COC_TRY(plan_part(f, p, f->settings->train.micro_batch));
     count_work(p);
     count_traffic(p);
+    COC_TRY(find_largest(f, p, false, &p->largest[0]));
+    COC_TRY(find_largest(f, p, true, &p->largest[1]));
     return find_fitting_part(f, p);
 }

@@ -21,6 +21,8 @@ typedef struct {
     coc_memory_plan memory;
     bool fits;
     int64_t fitting_part; /* largest micro-batch that fits, of all ranks; 0: none */
+    int64_t largest[2];   /* batch that fits: at once; in parts of a batch-norm group. 0: none, or
+                             there is no bound */
     int64_t weights;
     double forward_flop;       /* of one clip; a product and a sum are two */
     double embeddings_of_clip; /* forward passes of a clip in a step, 1 to 2 */
