@@ -10,6 +10,7 @@ import time
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
 NOT_POSSIBLE = 77  # exit code of a test that lacks something
+WITHOUT_CUDNN = "model.conv: cudnn is not built in"  # what our programs say then
 
 
 class Failed(Exception):

@@ -150,9 +150,10 @@ def sanitizers(data):
 
 def throughput(data):
     lines = table(
-        ["precision", "clips", "ms a step", "clips/s"],
+        ["precision", "convolutions", "clips", "ms a step", "clips/s"],
         [
-            (r["precision"], r["clips"], "%.3f" % r["ms"], "%.0f" % r["clips_per_second"])
+            (r["precision"], r["conv"], r["clips"])
+            + ("%.3f" % r["ms"], "%.0f" % r["clips_per_second"])
             for r in data.get("rows", [])
         ],
     )

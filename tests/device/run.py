@@ -34,8 +34,8 @@ class Stage:
 STAGES = [
     Stage("build", "Build", 260, checks.build, needed=True),
     Stage("info", "GPU and libraries", 60, checks.info, needed=True),
-    Stage("operations", "Operations against the reference", 120, checks.operations),
-    Stage("throughput", "Training steps", 90, speed.throughput),
+    Stage("operations", "Operations against the reference", 200, checks.operations),
+    Stage("throughput", "Training steps", 150, speed.throughput),
     Stage("golden", "Reference values of the published code", 120, checks.golden),
     Stage("features", "Features", 30, speed.features),
     Stage("loss", "Loss alone", 40, speed.loss),

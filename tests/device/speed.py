@@ -9,12 +9,12 @@ import statistics
 import subprocess
 import sys
 
-from harness import TREE, Failed, NotPossible
+from harness import TREE, WITHOUT_CUDNN, Failed, NotPossible
 
 # ---- steps ----
 
 
-def step(ctx, clips, precision, whole, steps):
+def step(ctx, clips, precision, conv, whole, steps):
     size = ["--width", "0.1", "--depth", "0.1", "--crop", "1"] if ctx.emulated else []
     return ctx.run(
         [
@@ -25,6 +25,8 @@ def step(ctx, clips, precision, whole, steps):
             "cuda",
             "--precision",
             precision,
+            "--conv",
+            conv,
             "--pairs",
             clips // 2,
             "--steps",
@@ -62,32 +64,51 @@ def read_kinds(text):
     ]
 
 
+def timed_steps(ctx, clips, precision, conv, notes):
+    """A row of the table; with half the clips, and half again, where memory ends. None without
+    cuDNN."""
+    steps = 1 if ctx.emulated else 50 if clips <= 64 else 20 if clips <= 1024 else 5
+    while True:
+        done = step(ctx, clips, precision, conv, True, steps)
+        row = read_step(done, clips)
+        if row:
+            return dict(row, precision=precision, conv=conv)
+        what = "%s, %s convolutions, %d clips" % (precision, conv, clips)
+        if WITHOUT_CUDNN in done.text:
+            notes.append("built without cuDNN")
+            return None
+        if done.late or not done.find("memory") or clips < 8:
+            raise Failed("%s: %s" % (what, done.find("cocola:") or done.last_line()))
+        notes.append("%s: %s" % (what, done.find("memory")))
+        clips //= 2
+
+
 def throughput(ctx):
-    """Whole training steps on features that lie on the GPU, at several batches; where time goes."""
+    """Whole training steps on features that lie on the GPU, at several batches; where time goes.
+    The same with cuDNN's convolutions beside the own ones, but for the largest batch."""
     sizes = [4] if ctx.emulated else [64, 1024] if ctx.quick else [64, 1024, 8192]
+    cases = [(p, "own", clips) for p in ("bf16", "fp32") for clips in sizes]
+    cases += [(p, "cudnn", clips) for p in ("bf16", "fp32") for clips in sizes[:2]]
     rows, notes = [], []
-    for precision in ("bf16", "fp32"):
-        for clips in sizes:
-            steps = 1 if ctx.emulated else 50 if clips <= 64 else 20 if clips <= 1024 else 5
-            while clips >= 4:
-                done = step(ctx, clips, precision, True, steps)
-                row = read_step(done, clips)
-                if row or done.late or not done.find("memory"):
-                    break
-                notes.append("%s, %d clips: %s" % (precision, clips, done.find("memory")))
-                clips //= 2
-            if row is None:
-                raise Failed(
-                    "%s, %d clips: %s"
-                    % (precision, clips, done.find("cocola:") or done.last_line()),
-                    {"rows": rows, "notes": notes},
-                )
-            rows.append(dict(row, precision=precision))
+    for precision, conv, clips in cases:
+        try:
+            row = timed_steps(ctx, clips, precision, conv, notes)
+        except Failed as failure:
+            raise Failed(str(failure), {"rows": rows, "notes": notes}) from failure
+        if row is None:
+            break
+        rows.append(row)
     clips = sizes[min(1, len(sizes) - 1)]
-    kinds = read_kinds(step(ctx, clips, "bf16", False, 1 if ctx.emulated else 5).text)
+    kinds = read_kinds(step(ctx, clips, "bf16", "own", False, 1 if ctx.emulated else 5).text)
     return "; ".join(
-        "%s %d clips: %.2f ms, %.0f clips/s"
-        % (r["precision"], r["clips"], r["ms"], r["clips_per_second"])
+        "%s%s %d clips: %.2f ms, %.0f clips/s"
+        % (
+            r["precision"],
+            " cuDNN" if r["conv"] == "cudnn" else "",
+            r["clips"],
+            r["ms"],
+            r["clips_per_second"],
+        )
         for r in rows
     ), {"rows": rows, "notes": notes, "kinds": kinds, "kinds_clips": clips}
 

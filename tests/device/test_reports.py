@@ -18,7 +18,7 @@ import results as results_file
 import run
 import speed
 
-ROW = {"precision": "bf16", "host_megabytes": 100}
+ROW = {"precision": "bf16", "conv": "own", "host_megabytes": 100}
 BENCH_OPS = """\
 layer     output    channels     k/s   fwd ms   GF/s   GB/s   bwd ms   GF/s   GB/s  sums ms   GB/s
 copy       32 x 250   96 -> 96   -/-    0.500      - 3000.0        -      -      -        -      -
@@ -43,9 +43,11 @@ def stage_data(rate):
     """Everything at `rate` times the wanted speed."""
     roof, rows = speed.read_operations(BENCH_OPS)
     steps = [(64, 2.5 / rate), (1024, 34.0 / rate)]
+    own = [dict(ROW, clips=c, ms=ms, clips_per_second=1e3 * c / ms) for c, ms in steps]
     return {
         "throughput": {
-            "rows": [dict(ROW, clips=c, ms=ms, clips_per_second=1e3 * c / ms) for c, ms in steps],
+            # first, and slow: no goal may be judged by it
+            "rows": [dict(row, conv="cudnn", ms=1e4, clips_per_second=1e-3) for row in own] + own,
             "notes": [],
             "kinds": speed.read_kinds(BENCH_STEP),
             "kinds_clips": 1024,
@@ -145,6 +147,20 @@ class Reports(unittest.TestCase):
         self.assertIsNone(rows[2]["backward_ms"])
         kinds = [(kind["kind"], kind["ms"]) for kind in speed.read_kinds(BENCH_STEP)]
         self.assertIn(("batch norm", 1.5), kinds)
+
+    def test_sanitizers_leave_cudnn_to_memcheck(self):
+        """Own kernels under all three tools; a step with cuDNN's under memcheck, at the end."""
+
+        class Ctx:
+            cocola = "cocola"
+
+            def test(self, name):
+                return name
+
+        runs = [(check, name) for check, name, _ in checks.sanitizer_runs(Ctx())]
+        self.assertEqual(runs[-1], ("memcheck", "step bf16, cuDNN"))
+        self.assertEqual(len(runs), 1 + 3 * 4)
+        self.assertEqual(len([run for run in runs if "cuDNN" in run[1]]), 1)
 
     def test_sanitizers_are_understood(self):
         """A tool that is refused is neither passed nor failed, and hazards fail."""

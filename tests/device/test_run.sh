@@ -31,13 +31,13 @@ schema() {
 }
 
 # ---- what works ----
-run --only operations,features,loss,curve,repeat,sanitizers ||
+run --only operations,throughput,features,loss,curve,repeat,sanitizers ||
     { cat "$out.txt" "$out/log.txt" >&2; fail "a run of what works"; }
 schema
-for stage in build info operations features loss curve repeat; do is $stage passed; done
+for stage in build info operations throughput features loss curve repeat; do is $stage passed; done
 is sanitizers "not possible here"
 is pytorch "left out"
-for word in "cuda_passes" "Loss curve" "| bf16 |"; do
+for word in "cuda_passes" "Loss curve" "| bf16 |" "| bf16 | own | 4 |" "| bf16 | cudnn | 4 |"; do
     grep -q "$word" "$out/results.md" || fail "results.md says nothing of $word"
 done
 
