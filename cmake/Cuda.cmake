@@ -11,7 +11,7 @@ set(COCOLA_NCCL "AUTO" CACHE STRING "Collectives from GPU to GPU, with COCOLA_CU
 set(COCOLA_CUDNN "AUTO" CACHE STRING "Convolutions of cuDNN to choose, with COCOLA_CUDA: AUTO, ON or OFF")
 set(COCOLA_CUDA_ARCH "" CACHE STRING
     "Compute capabilities as CMAKE_CUDA_ARCHITECTURES takes them; empty: 80, 90, 100 and what comes later")
-set(COCOLA_PYTHON "python3" CACHE STRING "Python whose nvidia/* packages are looked through for libraries")
+find_program(COCOLA_PYTHON python3 DOC "Python whose nvidia/* packages are looked through for libraries")
 set(COCOLA_CUDA_KIND OFF)
 set(COCOLA_HAVE_NCCL OFF)
 set(COCOLA_HAVE_CUDNN OFF)
@@ -249,9 +249,8 @@ endif()
 
 # Spills and local memory in a kernel are errors: each is a mistake or a decision to be made. What ptxas
 # says of every kernel is kept beside the objects for tests/kernel_table.py.
-find_program(COCOLA_PYTHON3 python3)
-if(COCOLA_PYTHON3)
-  set(CMAKE_CUDA_COMPILER_LAUNCHER ${COCOLA_PYTHON3} ${CMAKE_SOURCE_DIR}/cmake/keep_ptxas.py)
+if(COCOLA_PYTHON)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${COCOLA_PYTHON} ${CMAKE_SOURCE_DIR}/cmake/keep_ptxas.py)
 endif()
 set(COCOLA_NVCC_FLAGS -lineinfo -Xptxas=-v -Xptxas=-warn-spills -Xptxas=-warn-lmem-usage -Xcompiler=-Wall,-Wextra)
 set(COCOLA_EMULATED_FLAGS -xc++ -Wall -Wextra -Wno-unknown-pragmas -Wno-uninitialized -Wno-maybe-uninitialized)

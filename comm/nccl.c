@@ -41,8 +41,7 @@ static coc_status take_request(coc_nccl *s, coc_nccl_request **out)
         return COC_OK;
     }
     COC_TRY(coc_alloc(1, sizeof *r, out));
-    status =
-        coc_cuda_check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
+    status = coc_cuda_event(&event);
     if (status == COC_OK) {
         (*out)->finished = event;
         return COC_OK;

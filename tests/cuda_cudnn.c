@@ -94,8 +94,8 @@ static void what_is_recorded_was_called(void)
     coc_backend_destroy(&b);
 }
 
-/* A library of another major version than the program was built for is refused. Only the emulator's
- * can be told to be one. */
+/* A library of another major version than the program was built for, or for another CUDA, is
+ * refused. Only the emulator's can be told to be one. */
 static void another_version_is_refused(void)
 {
     const coc_model_settings settings = {.backend = "cuda", .conv = COC_CONV_CUDNN};
@@ -108,6 +108,13 @@ static void another_version_is_refused(void)
               NULL);
     }
     unsetenv("COC_EMULATOR_CUDNN_VERSION");
+    setenv("COC_EMULATOR_CUDNN_CUDA", "12090", 1);
+    if (cudnnGetCudartVersion() == 12090) {
+        CHECK(coc_backend_open(&settings, &b) == COC_ERR_DEVICE && b == NULL);
+        CHECK(strstr(coc_error_text(), "cuDNN is of CUDA 12, this program was built for CUDA 13") !=
+              NULL);
+    }
+    unsetenv("COC_EMULATOR_CUDNN_CUDA");
 }
 
 int main(void)

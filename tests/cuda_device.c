@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/cuda/device.h"
+#include "base/gpus.h"
 #include "tests/test.h"
 
 enum { COUNT = 1000, ROWS = 7, STRIDE = 40, WIDTH = 24 };
@@ -227,6 +228,20 @@ static void a_spoilt_recording_is_told(void)
     device->release(device, held);
 }
 
+/* Looking at all devices, as `cocola info` does, leaves a thread with the one that it had. */
+static void looking_at_devices_changes_none(void)
+{
+    coc_gpus gpus;
+    int now = -1;
+
+    setenv("COC_EMULATOR_DEVICES", "3", 1); /* of a GPU nothing can be asked for */
+    REQUIRE(cudaSetDevice(0) == cudaSuccess);
+    coc_gpus_find(&gpus);
+    CHECK(gpus.count >= 1 && gpus.gpu[gpus.count - 1].left >= 0);
+    CHECK(cudaGetDevice(&now) == cudaSuccess && now == 0);
+    unsetenv("COC_EMULATOR_DEVICES");
+}
+
 int main(void)
 {
     const char *reason;
@@ -235,6 +250,7 @@ int main(void)
         fprintf(stderr, "skipped: no device: %s\n", reason);
         return COC_TEST_SKIPPED;
     }
+    RUN(looking_at_devices_changes_none);
     RUN(ranks_choose_a_device);
     if (device != NULL) {
         RUN(memory_is_given_or_refused);

@@ -29,6 +29,13 @@ cudaStream_t coc_cuda_stream(coc_stream *stream)
     return stream != NULL ? (cudaStream_t)(void *)stream : state.main;
 }
 
+coc_status coc_cuda_event(cudaEvent_t *event)
+{
+    *event = NULL;
+    return coc_cuda_check(cudaEventCreateWithFlags(event, cudaEventDisableTiming),
+                          "making an event");
+}
+
 /* ---- memory --------------------------------------------------------------------------------- */
 
 static coc_status device_alloc(const coc_device *device, size_t bytes, void **memory)
@@ -162,8 +169,7 @@ static coc_status device_order(const coc_device *device, coc_stream *stream, coc
 
     (void)device;
     if (coc_cuda_stream(stream) == coc_cuda_stream(first)) return COC_OK;
-    COC_TRY(coc_cuda_check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming),
-                           "making an event"));
+    COC_TRY(coc_cuda_event(&event));
     error = cudaEventRecord(event, coc_cuda_stream(first));
     if (error == cudaSuccess) error = cudaStreamWaitEvent(coc_cuda_stream(stream), event, 0);
     (void)cudaEventDestroy(event); /* the runtime keeps it as long as it is waited for */
@@ -172,12 +178,11 @@ static coc_status device_order(const coc_device *device, coc_stream *stream, coc
 
 static coc_status device_mark_create(const coc_device *device, coc_mark **mark)
 {
-    cudaEvent_t event = NULL;
+    cudaEvent_t event;
 
     (void)device;
     *mark = NULL;
-    COC_TRY(coc_cuda_check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming),
-                           "making an event"));
+    COC_TRY(coc_cuda_event(&event));
     *mark = (coc_mark *)(void *)event;
     return COC_OK;
 }

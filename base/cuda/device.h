@@ -23,6 +23,10 @@ coc_status coc_cuda_device(const coc_device **device);
 /* What the runtime's functions take for a stream of that device; NULL: the main one. */
 cudaStream_t coc_cuda_stream(coc_stream *stream);
 
+/* An event that orders work and measures no time. The caller's; given back with cudaEventDestroy.
+ * *event NULL after a failure. Errors: COC_ERR_DEVICE. */
+coc_status coc_cuda_event(cudaEvent_t *event);
+
 typedef struct {
     int index;
     char name[256];

@@ -4,13 +4,19 @@
 
 #include "base/cuda/device.h"
 
-/* Bytes that are left on a device, which has to be used for that; -1: it cannot be. */
+/* Bytes that are left on a device, which has to be used for that; -1: it cannot be. The thread goes
+ * on with the device that it had. */
 static int64_t memory_left(int index)
 {
     size_t left = 0, all = 0;
-    cudaError_t error = cudaSetDevice(index);
+    int before;
+    cudaError_t error = cudaGetDevice(&before);
 
-    if (error == cudaSuccess) error = cudaMemGetInfo(&left, &all);
+    if (error == cudaSuccess) error = cudaSetDevice(index);
+    if (error == cudaSuccess) {
+        error = cudaMemGetInfo(&left, &all);
+        (void)cudaSetDevice(before);
+    }
     (void)cudaGetLastError();
     return error == cudaSuccess ? (int64_t)left : -1;
 }

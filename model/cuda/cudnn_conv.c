@@ -377,17 +377,31 @@ static void pointwise_backward(coc_backend *b, const coc_conv *s, int64_t n, con
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-coc_status coc_cudnn_open(coc_backend *b)
+/* There is a cuDNN of one version for each of several versions of CUDA. */
+static coc_status check_versions(void)
 {
-    coc_cuda *cuda = coc_cuda_of(b);
     const int major = (int)(cudnnGetVersion() / 10000);
-    coc_ops *ops;
+    const int cuda_major = (int)(cudnnGetCudartVersion() / 1000);
 
     if (major != CUDNN_MAJOR)
         return COC_FAIL(COC_ERR_DEVICE,
                         "cuDNN is of version %d, this program was built for %d: start it with the "
                         "libraries that it was built with, or choose model.conv: own",
                         major, CUDNN_MAJOR);
+    if (cuda_major != CUDART_VERSION / 1000)
+        return COC_FAIL(COC_ERR_DEVICE,
+                        "cuDNN is of CUDA %d, this program was built for CUDA %d: start it with "
+                        "the libraries that it was built with, or choose model.conv: own",
+                        cuda_major, CUDART_VERSION / 1000);
+    return COC_OK;
+}
+
+coc_status coc_cudnn_open(coc_backend *b)
+{
+    coc_cuda *cuda = coc_cuda_of(b);
+    coc_ops *ops;
+
+    COC_TRY(check_versions());
     COC_TRY(coc_alloc(1, sizeof *cuda->cudnn, &cuda->cudnn));
     COC_TRY(coc_cudnn_check(cudnnCreate(&cuda->cudnn->handle), "opening it"));
     COC_TRY(coc_cudnn_check(cudnnSetStream(cuda->cudnn->handle, cuda->stream), "its stream"));

@@ -114,11 +114,6 @@ static coc_status create_tables(coc_features *features, cuda_features *cuda)
 
 /* ---- creation */
 
-static coc_status create_event(cudaEvent_t *event)
-{
-    return coc_cuda_check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "an event");
-}
-
 static coc_status create_slot(const coc_device *device, load_slot *slot)
 {
     void *memory;
@@ -126,8 +121,8 @@ static coc_status create_slot(const coc_device *device, load_slot *slot)
     COC_TRY(device->alloc_host(device, sizeof *slot->host, &memory));
     slot->host = memory;
     COC_TRY(coc_device_alloc(device, 1, sizeof *slot->device, &slot->device));
-    COC_TRY(create_event(&slot->copied));
-    return create_event(&slot->mixed);
+    COC_TRY(coc_cuda_event(&slot->copied));
+    return coc_cuda_event(&slot->mixed);
 }
 
 static coc_status cuda_create(coc_features *features)
@@ -142,9 +137,9 @@ static coc_status cuda_create(coc_features *features)
     cuda = features->impl;
     COC_TRY(device->stream_create(device, true, &features->stream));
     COC_TRY(device->stream_create(device, true, &cuda->copies));
-    COC_TRY(create_event(&cuda->reached[0]));
-    COC_TRY(create_event(&cuda->reached[1]));
-    COC_TRY(create_event(&cuda->fed));
+    COC_TRY(coc_cuda_event(&cuda->reached[0]));
+    COC_TRY(coc_cuda_event(&cuda->reached[1]));
+    COC_TRY(coc_cuda_event(&cuda->fed));
     COC_TRY(create_tables(features, cuda));
     for (int i = 0; i < LOADS; i++)
         COC_TRY(create_slot(device, &cuda->slot[i]));

@@ -411,6 +411,11 @@ size_t cudnnGetVersion(void)
     return number_from("COC_EMULATOR_CUDNN_VERSION", CUDNN_VERSION);
 }
 
+size_t cudnnGetCudartVersion(void)
+{
+    return number_from("COC_EMULATOR_CUDNN_CUDA", CUDART_VERSION);
+}
+
 const char *cudnnGetErrorString(cudnnStatus_t status)
 {
     switch (status) {
