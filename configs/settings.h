@@ -20,6 +20,13 @@ typedef enum { COC_CHANNELS_PAIR, COC_CHANNELS_STEP, COC_CHANNELS_BOTH } coc_cha
 typedef enum { COC_WINDOWS_GRID, COC_WINDOWS_RANDOM } coc_window_mode;
 typedef enum { COC_FP32, COC_BF16 } coc_precision;
 typedef enum { COC_CONV_OWN, COC_CONV_CUDNN } coc_convolutions;
+typedef enum {
+    COC_LOSS_AUTO,
+    COC_LOSS_FP32,
+    COC_LOSS_TF32,
+    COC_LOSS_TF32X3,
+    COC_LOSS_BF16
+} coc_loss_precision;
 typedef enum { COC_SIMILARITY_NORMAL, COC_SIMILARITY_IDENTITY } coc_similarity_init;
 typedef enum {
     COC_NEGATIVES_ALL,
@@ -53,6 +60,7 @@ typedef struct {
     char backend[32]; /* model.backend: ref, cpu, cuda */
     coc_precision precision;
     coc_convolutions conv;
+    coc_loss_precision loss_precision; /* loss.precision: a backend is opened for it */
     bool graphs;      /* record a step's work and launch it again, where the device can */
     char profile[32]; /* model.profile: cocola-hps, cocola-mel; empty: from data.features */
     double width, depth;
@@ -133,6 +141,9 @@ const char *coc_nccl_memory_name(coc_nccl_memory memory);
 /* "bf16", likewise. */
 const char *coc_precision_name(coc_precision precision);
 const char *coc_convolutions_name(coc_convolutions conv);
+const char *coc_loss_precision_name(coc_loss_precision precision);
+/* What auto stands for: fp32, or tf32 beside bf16 activations. Any other is itself. */
+coc_loss_precision coc_loss_precision_of(const coc_model_settings *model);
 
 /* All defaults. */
 void coc_settings_default(coc_settings *settings);

@@ -8,6 +8,7 @@
 static const char *const backend_names[] = {"ref", "cpu", "cuda", NULL};
 static const char *const precision_names[] = {"fp32", "bf16", NULL};
 static const char *const conv_names[] = {"own", "cudnn", NULL};
+static const char *const loss_precision_names[] = {"auto", "fp32", "tf32", "tf32x3", "bf16", NULL};
 static const char *const comm_names[] = {"auto", "mpi", "nccl", NULL};
 static const char *const nccl_memory_names[] = {"plain", "symmetric", "copy-engine", NULL};
 static const char *const feature_names[] = {"hps", "mel", NULL};
@@ -164,6 +165,13 @@ static const coc_setting table[] = {
      "pairs, "
      "anew each time, and a row sees its own group. So K can be varied alone, at the same batch, "
      "steps and samples. Divides train.batch. 0: all of the batch."},
+    {"loss.precision", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(model, loss_precision), "auto", 0,
+     0, loss_precision_names, "",
+     "How backend cuda rounds what goes into the products of the loss; all are summed as floats. "
+     "fp32: not at all. tf32: to 11 bits, on tensor cores. tf32x3: as two numbers of 11 bits each "
+     "and in three products on tensor cores, as exact as fp32. bf16: to 8 bits. auto: fp32 with "
+     "model.precision: fp32, tf32 with bf16. Logits are large, so rounding shows: docs/gpu.md "
+     "has the errors of gradients. Other backends: fp32 only."},
     {"loss.mask_same_track", COC_SETTING_FLAG, COC_EFFECT_RESULT, FIELD(loss, mask_same_track),
      "false", 0, 0, NULL, "",
      "Leave out columns that come from the row's own track, but its own positive: they may well "
@@ -299,6 +307,17 @@ const char *coc_precision_name(coc_precision precision)
 const char *coc_convolutions_name(coc_convolutions conv)
 {
     return conv_names[conv];
+}
+
+const char *coc_loss_precision_name(coc_loss_precision precision)
+{
+    return loss_precision_names[precision];
+}
+
+coc_loss_precision coc_loss_precision_of(const coc_model_settings *model)
+{
+    if (model->loss_precision != COC_LOSS_AUTO) return model->loss_precision;
+    return model->precision == COC_BF16 ? COC_LOSS_TF32 : COC_LOSS_FP32;
 }
 
 const coc_setting *coc_setting_table(int *count)

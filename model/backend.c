@@ -50,6 +50,15 @@ static coc_status check_conv(const coc_backend_row *row, coc_convolutions conv)
                     coc_convolutions_name(conv), row->ops->name);
 }
 
+static coc_status check_loss_precision(const coc_backend_row *row, coc_loss_precision precision)
+{
+    if (precision == COC_LOSS_FP32 || row->rounds_loss) return COC_OK;
+    return COC_FAIL(COC_ERR_SETTING,
+                    "loss.precision: %s: backend %s computes the loss in fp32 only; choose fp32 or "
+                    "auto, or model.backend: cuda",
+                    coc_loss_precision_name(precision), row->ops->name);
+}
+
 static coc_status find_row(const char *name, const coc_backend_row **row)
 {
     *row = coc_backend_rows;
@@ -77,11 +86,13 @@ coc_status coc_backend_open(const coc_model_settings *settings, coc_backend **ba
     COC_TRY(find_row(settings->backend, &row));
     COC_TRY(check_precision(row, settings->precision));
     COC_TRY(check_conv(row, settings->conv));
+    COC_TRY(check_loss_precision(row, coc_loss_precision_of(settings)));
     COC_TRY(coc_alloc(1, sizeof **backend, backend));
     (*backend)->ops = row->ops;
     (*backend)->threads = settings->threads;
     (*backend)->precision = settings->precision;
     (*backend)->conv = settings->conv;
+    (*backend)->loss_precision = coc_loss_precision_of(settings);
     (*backend)->stored_bytes = settings->precision == COC_BF16 ? sizeof(uint16_t) : sizeof(stored);
     status = row->open(*backend);
     if (status != COC_OK) coc_backend_destroy(backend);

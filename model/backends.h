@@ -13,7 +13,8 @@ typedef struct {
     bool bf16; /* can store activations as bf16 */
     /* coc_backend_choose_device; NULL: there is no choice, all ranks have the same. */
     coc_status (*choose)(int local_rank, int local_size, bool share, int *sharers);
-    bool cudnn; /* can have its convolutions from cuDNN, where that is built in */
+    bool rounds_loss; /* has loss.precision */
+    bool cudnn;       /* can have its convolutions from cuDNN, where that is built in */
 } coc_backend_row;
 
 /* Ends with a row whose ops are NULL. */

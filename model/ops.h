@@ -239,7 +239,8 @@ struct coc_backend {
     const coc_device *device;
     coc_precision precision;
     coc_convolutions conv;
-    size_t stored_bytes; /* of one stored value */
+    coc_loss_precision loss_precision; /* of contrast; never auto */
+    size_t stored_bytes;               /* of one stored value */
     int threads;
     void *scratch; /* kept working memory, on the device */
     size_t scratch_bytes;
@@ -254,9 +255,10 @@ struct coc_backend {
 coc_status coc_backend_choose_device(const char *name, int local_rank, int local_size, bool share,
                                      int *sharers);
 
-/* The backend that the settings name (backend, precision, conv, threads; 0 threads:
- * OMP_NUM_THREADS). The caller's. Errors: COC_ERR_SETTING (no such backend, with the names that
- * exist; a precision or convolutions that it does not have), COC_ERR_MEMORY, COC_ERR_DEVICE. */
+/* The backend that the settings name (backend, precision, conv, loss_precision, threads; 0
+ * threads: OMP_NUM_THREADS). The caller's. Errors: COC_ERR_SETTING (no such backend, with the names
+ * that exist; a precision or convolutions that it does not have), COC_ERR_MEMORY, COC_ERR_DEVICE.
+ */
 coc_status coc_backend_open(const coc_model_settings *settings, coc_backend **backend);
 /* The same by name, in fp32. */
 coc_status coc_backend_create(const char *name, int threads, coc_backend **backend);

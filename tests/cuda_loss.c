@@ -115,6 +115,129 @@ static void contrasts_equal_reference(void)
     check_contrast(1, 1, 8, GRADIENTS);
 }
 
+/* ---- rounding of the loss's products ---- */
+
+enum { ROUNDED_ROWS = 48, ROUNDED_COLUMNS = 2048, ROUNDED_WIDE = 512 };
+
+/* Of the norm of the reference's. */
+static double error_of(const char *what, coc_twin t)
+{
+    const float *want = t.ref;
+    float *got = malloc((size_t)t.count * sizeof *got);
+    double off = 0, norm = 0;
+
+    coc_test_get(cuda, t.cuda, t.count, sizeof *got, got);
+    for (int64_t i = 0; i < t.count; i++) {
+        off += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
+        norm += (double)want[i] * (double)want[i];
+    }
+    free(got);
+    fprintf(stderr, "  %-6s %-2s %.1e of its norm off\n",
+            coc_loss_precision_name(cuda->loss_precision), what, sqrt(off / norm));
+    return sqrt(off / norm);
+}
+
+static void check_error(const char *what, coc_twin t, double least, double most)
+{
+    const double error = error_of(what, t);
+    char name[32];
+
+    snprintf(name, sizeof name, "%s, %s", what, coc_loss_precision_name(cuda->loss_precision));
+    coc_test_record(name, cuda->precision, error, most);
+    CHECK(error >= least && error <= most);
+}
+
+/* Numbers of a size at which COCOLA's logits have a standard deviation of 10. An error below the
+ * least says that the factors were not rounded as the setting says. */
+static void check_rounding(double least, double most)
+{
+    const coc_twin a = coc_twin_numbers(ROUNDED_ROWS * ROUNDED_WIDE, -1, 1),
+                   p = coc_twin_numbers(ROUNDED_COLUMNS * ROUNDED_WIDE, -1.33f, 1.33f),
+                   da = coc_twin_numbers(ROUNDED_ROWS * ROUNDED_WIDE, 0, 0),
+                   dp = coc_twin_numbers(ROUNDED_COLUMNS * ROUNDED_WIDE, 0, 0),
+                   results = coc_twin_doubles(COC_CONTRAST_RESULTS, 0, 0);
+    int64_t label[ROUNDED_ROWS];
+    coc_twin labels;
+
+    for (int i = 0; i < ROUNDED_ROWS; i++)
+        label[i] = 37 * i;
+    labels = coc_twin_copy(label, ROUNDED_ROWS, sizeof *label);
+    for (coc_backend *b = ref; b != NULL; b = coc_twin_next(b)) {
+        const coc_contrast c = {.rows = ROUNDED_ROWS,
+                                .columns = ROUNDED_COLUMNS,
+                                .d = ROUNDED_WIDE,
+                                .a = coc_twin_on(b, a),
+                                .p = coc_twin_on(b, p),
+                                .label = coc_twin_on(b, labels),
+                                .scale = 1.0 / ROUNDED_ROWS};
+
+        b->ops->contrast(b, &c, coc_twin_on(b, da), coc_twin_on(b, dp), coc_twin_on(b, results));
+    }
+    check_error("da", da, least, most);
+    check_error("dp", dp, least, most);
+    coc_twins_free();
+}
+
+/* Each loss.precision has the error of gradients that it is said to have (docs/gpu.md), with
+ * either precision of activations. */
+static void precisions_have_their_errors(void)
+{
+    static const struct {
+        coc_loss_precision precision;
+        double least, most;
+    } expected[] = {{COC_LOSS_FP32, 0, 5e-6},
+                    {COC_LOSS_TF32, 1e-4, 2e-3},
+                    {COC_LOSS_TF32X3, 0, 1e-6},
+                    {COC_LOSS_BF16, 1e-3, 1e-2}};
+
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        const coc_model_settings settings = {.backend = "cuda",
+                                             .threads = 1,
+                                             .precision = i % 2 == 0 ? COC_FP32 : COC_BF16,
+                                             .loss_precision = expected[i].precision};
+
+        REQUIRE_OK(coc_backend_open(&settings, &cuda));
+        CHECK(cuda->loss_precision == expected[i].precision);
+        coc_twins_begin(ref, cuda, 5);
+        check_rounding(expected[i].least, expected[i].most);
+        coc_backend_destroy(&cuda);
+    }
+}
+
+/* What is not finite stays so, in every precision: training that diverges is to be seen. */
+static void what_is_not_finite_stays_so(void)
+{
+    enum { ROWS = 3, COLUMNS = 5, WIDE = 8 };
+
+    for (int precision = COC_LOSS_FP32; precision <= COC_LOSS_BF16; precision++) {
+        const coc_model_settings settings = {
+            .backend = "cuda", .threads = 1, .loss_precision = (coc_loss_precision)precision};
+        const int64_t label[ROWS] = {0, 1, 2};
+        const uint32_t bits = 0x7fffffff; /* the NaN that a GPU makes */
+        float a[ROWS * WIDE] = {0}, da[ROWS * WIDE];
+        coc_twin here, columns, gradient, dp, results, labels;
+        coc_contrast c = {.rows = ROWS, .columns = COLUMNS, .d = WIDE, .scale = 1};
+
+        REQUIRE_OK(coc_backend_open(&settings, &cuda));
+        coc_twins_begin(ref, cuda, 6);
+        memcpy(&a[WIDE], &bits, sizeof bits);
+        here = coc_twin_copy(a, ROWS * WIDE, sizeof *a);
+        columns = coc_twin_numbers(COLUMNS * WIDE, -1, 1);
+        gradient = coc_twin_numbers(ROWS * WIDE, 0, 0);
+        dp = coc_twin_numbers(COLUMNS * WIDE, 0, 0);
+        results = coc_twin_doubles(COC_CONTRAST_RESULTS, 0, 0);
+        labels = coc_twin_copy(label, ROWS, sizeof *label);
+        c.a = here.cuda;
+        c.p = columns.cuda;
+        c.label = labels.cuda;
+        cuda->ops->contrast(cuda, &c, gradient.cuda, dp.cuda, results.cuda);
+        coc_test_get(cuda, gradient.cuda, ROWS * WIDE, sizeof *da, da);
+        CHECK(isfinite(da[0]) && isnan(da[WIDE]) && isfinite(da[2 * WIDE]));
+        coc_twins_free();
+        coc_backend_destroy(&cuda);
+    }
+}
+
 /* ---- optimizer, masks ---- */
 
 static coc_twin make_now(double rate, int64_t update, int64_t draw_step)
@@ -324,6 +447,8 @@ int main(void)
         RUN(recording_takes_no_memory);
         coc_backend_destroy(&cuda);
     }
+    RUN(precisions_have_their_errors);
+    RUN(what_is_not_finite_stays_so);
     coc_backend_destroy(&ref);
     return coc_test_result();
 }

@@ -36,7 +36,7 @@ def short(file, demangled):
         if letter == "(" and depth == 0 and place > 0:
             name = name[:place]
             break
-    name = re.sub(r"\((?:int|unsigned int|bool|long)\)", "", name).replace("__nv_bfloat16", "bf16")
+    name = re.sub(r"\([\w ]+\)(?=-?\d)", "", name).replace("__nv_bfloat16", "bf16")
     return "%s: %s" % (file, name)
 
 

@@ -150,6 +150,29 @@ static void choices_are_the_rows(void)
     CHECK(count_choices("model.profile") == count + 1); /* and none */
 }
 
+/* How the loss is rounded follows from the precision of activations, or is said; what a backend
+ * does not have is refused with what can be done. */
+static void loss_precisions_are_checked(void)
+{
+    coc_model_settings settings = {.backend = "cpu", .loss_precision = COC_LOSS_TF32X3};
+    coc_backend *b;
+
+    CHECK(coc_backend_open(&settings, &b) == COC_ERR_SETTING && b == NULL);
+    CHECK(strstr(coc_error_text(), "loss.precision: tf32x3: backend cpu") != NULL);
+    settings.loss_precision = COC_LOSS_FP32;
+    REQUIRE_OK(coc_backend_open(&settings, &b));
+    CHECK(b->loss_precision == COC_LOSS_FP32);
+    coc_backend_destroy(&b);
+    settings.loss_precision = COC_LOSS_AUTO;
+    REQUIRE_OK(coc_backend_open(&settings, &b));
+    CHECK(b->loss_precision == COC_LOSS_FP32);
+    coc_backend_destroy(&b);
+    settings.precision = COC_BF16;
+    CHECK(coc_loss_precision_of(&settings) == COC_LOSS_TF32);
+    settings.loss_precision = COC_LOSS_BF16;
+    CHECK(coc_loss_precision_of(&settings) == COC_LOSS_BF16);
+}
+
 int main(void)
 {
     RUN(unknown_names_are_refused);
@@ -157,6 +180,7 @@ int main(void)
     RUN(timed_table_is_complete);
     RUN(precisions_are_checked);
     RUN(convolutions_are_checked);
+    RUN(loss_precisions_are_checked);
     RUN(choices_are_the_rows);
     return coc_test_result();
 }

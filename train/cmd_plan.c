@@ -106,9 +106,10 @@ static coc_status make_plan(const arguments *a, const coc_settings *s, coc_plan_
 
 static void print_batch(const coc_settings *s, const coc_step_plan *p)
 {
-    printf("model    %s, width %g, depth %g: %.2f million weights; %s, %s\n",
+    printf("model    %s, width %g, depth %g: %.2f million weights; %s, %s, loss in %s\n",
            p->whole.profile->name, p->whole.width, p->whole.depth, 1e-6 * (double)p->weights,
-           s->model.backend, coc_precision_name(s->model.precision));
+           s->model.backend, coc_precision_name(s->model.precision),
+           coc_loss_precision_name(coc_loss_precision_of(&s->model)));
     printf("batch    %" PRId64 " pairs on %d rank%s; a row sees %" PRId64 " columns\n",
            p->parts.batch, p->parts.ranks, p->parts.ranks > 1 ? "s" : "",
            s->loss.k > 0 ? s->loss.k : p->parts.batch);

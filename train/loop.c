@@ -222,11 +222,12 @@ static void say_what_begins(const loop *l)
     const coc_trainer *t = l->t;
 
     coc_log_root("training: %" PRId64 " windows of %" PRId64 " tracks, %" PRId64
-                 " pairs a step on %d rank%s, %.2f million weights, %s, %s",
+                 " pairs a step on %d rank%s, %.2f million weights, %s, %s, loss in %s",
                  coc_sampler_windows(t->sampler), coc_sampler_tracks(t->sampler),
                  t->settings.train.batch, t->comm->size, t->comm->size > 1 ? "s" : "",
                  1e-6 * (double)t->params->weights, t->settings.model.backend,
-                 coc_precision_name(t->settings.model.precision));
+                 coc_precision_name(t->settings.model.precision),
+                 coc_loss_precision_name(t->backend->loss_precision));
     say_sources(t);
     if (t->parts.count > 1)
         coc_log_root("a step in %" PRId64 " parts of %" PRId64 " pairs; activations of %d are kept",

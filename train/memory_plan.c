@@ -32,14 +32,25 @@ static coc_status add_encoders(const coc_memory_needs *needs, coc_memory_plan *p
     return COC_OK;
 }
 
-/* Working memory of the own kernels of a GPU: the gradient at the largest raw 1 x 1 output, or a
- * block of logits, with the quarter of room that is taken once (model/cuda/backend.c); and
- * cuBLAS's.
- */
+/* Of the loss on a GPU: a block of logits, and what loss.precision puts beside it and beside the
+ * embeddings and columns (model/cuda/factor.cu). */
+static int64_t loss_scratch(const coc_memory_needs *needs)
+{
+    const coc_loss_precision precision = coc_loss_precision_of(&needs->settings->model);
+    const int64_t logits = (int64_t)256 << 20;
+    const int64_t numbers = (needs->parts->rows + needs->parts->batch) * needs->whole->embedding;
+
+    if (precision == COC_LOSS_TF32X3) return 2 * logits + 2 * numbers * (int64_t)sizeof(float);
+    if (precision == COC_LOSS_BF16) return logits + logits / 2 + numbers * 2;
+    return logits;
+}
+
+/* Working memory of the own kernels of a GPU: the gradient at the largest raw 1 x 1 output, or the
+ * loss's, with the quarter of room that is taken once (model/cuda/backend.c); and cuBLAS's. */
 static int64_t accelerator_scratch(const coc_memory_needs *needs)
 {
-    const int64_t blas = (int64_t)32 << 20, logits = (int64_t)256 << 20;
-    int64_t largest = logits;
+    const int64_t blas = (int64_t)32 << 20;
+    int64_t largest = loss_scratch(needs);
 
     for (int i = 0; i < needs->seen->blocks; i++) {
         const coc_conv *c = &needs->seen->block[i].expand;

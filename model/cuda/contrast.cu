@@ -1,7 +1,6 @@
 /* model/cuda/contrast.cu - rows of the loss, a block of rows at a time: S = A P', softmax, loss and
  * gradients. Nothing of rows x columns is kept, only of a block of rows. */
-#include "base/cuda/kernel.cuh"
-#include "model/cuda/cuda.h"
+#include "model/cuda/factor.cuh"
 
 using namespace coc;
 
@@ -122,10 +121,12 @@ template <int THREADS> __device__ __forceinline__ row_sums merge_block(row_sums 
     return merge_lanes(lane < THREADS / LANES ? left[lane] : none);
 }
 
-/* One block a row: results [row][COC_CONTRAST_RESULTS], and s becomes d loss / d s where wanted. */
-template <int THREADS>
+/* One block a row: results [row][COC_CONTRAST_RESULTS], and s, with rest, becomes d loss / d s as a
+ * factor of products where wanted. */
+template <int THREADS, factor_kind KIND>
 __global__ void __launch_bounds__(THREADS, THREADS == LARGE ? 1 : 3)
-    rows_of_loss(coc_contrast c, int64_t first, float *block, bool gradient, double *results)
+    rows_of_loss(coc_contrast c, int64_t first, float *block,
+                 typename rest_of<KIND>::type *__restrict__ rest, bool gradient, double *results)
 {
     const int64_t row = first + blockIdx.x, label = c.label[row];
     float *s = block + blockIdx.x * c.columns;
@@ -146,10 +147,11 @@ __global__ void __launch_bounds__(THREADS, THREADS == LARGE ? 1 : 3)
     {
         const float share = (float)(c.scale / all.sum), whole = (float)c.scale;
         const int columns = (int)c.columns;
+        typename rest_of<KIND>::type *own = rest + blockIdx.x * c.columns;
 
 #pragma unroll 8
         for (int j = (int)threadIdx.x; j < columns; j += THREADS)
-            s[j] = share * expf(s[j] - all.top) - (j == label ? whole : 0.0f);
+            put_factor<KIND>(s, own, j, share * expf(s[j] - all.top) - (j == label ? whole : 0.0f));
     }
 }
 
@@ -176,15 +178,46 @@ static_assert(SMALL % COC_CONTRAST_RESULTS == 0 &&
                   (COC_CONTRAST_RESULTS & (COC_CONTRAST_RESULTS - 1)) == 0,
               "a thread of add_results must stay with one result");
 
-template <int THREADS>
-void launch_rows(cudaStream_t stream, const coc_contrast *c, int64_t first, int64_t rows, float *s,
-                 bool gradient, double *results)
+/* Rows `first` and on, whose logits lie in s [rows][columns]. */
+struct row_block {
+    int64_t first, rows;
+    float *s;
+    void *rest;
+    bool gradient;
+    double *results;
+};
+
+template <int THREADS, factor_kind KIND>
+void launch_rows(cudaStream_t stream, const coc_contrast *c, const row_block &r)
 {
-    const auto kernel = rows_of_loss<THREADS>;
+    const auto kernel = rows_of_loss<THREADS, KIND>;
     const coc_contrast contrast = *c;
 
-    COC_LAUNCH(kernel, dim3((unsigned)rows), dim3(THREADS), 0, stream, contrast, first, s, gradient,
-               results);
+    COC_LAUNCH(kernel, dim3((unsigned)r.rows), dim3(THREADS), 0, stream, contrast, r.first, r.s,
+               static_cast<typename rest_of<KIND>::type *>(r.rest), r.gradient, r.results);
+}
+
+template <factor_kind KIND>
+void launch_rows(cudaStream_t stream, const coc_contrast *c, const row_block &r)
+{
+    if (c->columns < LARGE_FROM)
+        launch_rows<SMALL, KIND>(stream, c, r);
+    else
+        launch_rows<LARGE, KIND>(stream, c, r);
+}
+
+void launch_rows(coc_backend *b, const coc_contrast *c, const row_block &r)
+{
+    const cudaStream_t stream = coc_cuda_of(b)->stream;
+
+    switch (factor_kind_of(b)) {
+    case PLAIN:
+        return launch_rows<PLAIN>(stream, c, r);
+    case SPLIT:
+        return launch_rows<SPLIT>(stream, c, r);
+    case HALF:
+        return launch_rows<HALF>(stream, c, r);
+    }
 }
 
 int64_t rows_at_a_time(const coc_contrast *c)
@@ -196,36 +229,53 @@ int64_t rows_at_a_time(const coc_contrast *c)
     return rows < c->rows ? rows : c->rows;
 }
 
+/* Working memory: the two matrices as factors, results of `room` rows, and their logits. */
+struct working {
+    coc_cuda_factor a, p;
+    double *parts;
+    float *s;
+    void *rest;
+};
+
+bool take_working(coc_backend *b, const coc_contrast *c, int64_t room, working *w)
+{
+    const size_t a_bytes = coc_cuda_factor_bytes(b, c->rows * c->d),
+                 p_bytes = coc_cuda_factor_bytes(b, c->columns * c->d),
+                 rest_bytes = coc_cuda_rest_bytes(b, room * c->columns),
+                 part_bytes = (size_t)room * COC_CONTRAST_RESULTS * sizeof(double);
+    char *memory = (char *)coc_cuda_scratch(b, a_bytes + p_bytes + rest_bytes + part_bytes +
+                                                   (size_t)(room * c->columns) * sizeof(float));
+
+    if (memory == NULL) return false;
+    w->a = coc_cuda_factor_make(b, c->rows * c->d, c->a, memory);
+    w->p = coc_cuda_factor_make(b, c->columns * c->d, c->p, memory + a_bytes);
+    w->rest = memory + a_bytes + p_bytes;
+    w->parts = (double *)(memory + a_bytes + p_bytes + rest_bytes);
+    w->s = (float *)(w->parts + room * COC_CONTRAST_RESULTS);
+    return true;
+}
+
 } // namespace
 
 void coc_cuda_contrast(coc_backend *b, const coc_contrast *c, real *da, real *dp, double *results)
 {
-    const cudaStream_t stream = coc_cuda_of(b)->stream;
-    const bool reduced = b->precision == COC_BF16;
     const int64_t room = rows_at_a_time(c);
-    double *parts;
-    float *s;
+    working w;
 
-    if (room == 0) return;
-    parts = (double *)coc_cuda_scratch(b, (size_t)room * COC_CONTRAST_RESULTS * sizeof(double) +
-                                              (size_t)(room * c->columns) * sizeof(float));
-    if (parts == NULL) return;
-    s = (float *)(parts + room * COC_CONTRAST_RESULTS);
+    if (room == 0 || !take_working(b, c, room, &w)) return;
     for (int64_t first = 0; first < c->rows; first += room) {
         const int64_t rows = c->rows - first < room ? c->rows - first : room;
-        const float *a = c->a + first * c->d;
+        const coc_cuda_factor a = coc_cuda_factor_from(b, w.a, first * c->d),
+                              s = coc_cuda_factor_of(b, w.s, w.rest);
 
-        coc_cuda_product(b, false, true, rows, c->columns, c->d, a, c->p, 0, s, reduced);
-        if (c->columns < LARGE_FROM)
-            launch_rows<SMALL>(stream, c, first, rows, s, da != NULL, parts);
-        else
-            launch_rows<LARGE>(stream, c, first, rows, s, da != NULL, parts);
-        COC_LAUNCH(add_results, dim3(1), dim3(SMALL), 0, stream, rows, (const double *)parts,
-                   results);
+        coc_cuda_factor_product(b, false, true, rows, c->columns, c->d, a, w.p, 0, w.s);
+        launch_rows(b, c, {first, rows, w.s, w.rest, da != NULL, w.parts});
+        COC_LAUNCH(add_results, dim3(1), dim3(SMALL), 0, coc_cuda_of(b)->stream, rows,
+                   (const double *)w.parts, results);
         if (da == NULL) continue;
-        coc_cuda_product(b, false, false, rows, c->d, c->columns, s, c->p, 0, da + first * c->d,
-                         reduced);
-        coc_cuda_product(b, true, false, c->columns, c->d, rows, s, a, 1, dp, reduced);
+        coc_cuda_factor_product(b, false, false, rows, c->d, c->columns, s, w.p, 0,
+                                da + first * c->d);
+        coc_cuda_factor_product(b, true, false, c->columns, c->d, rows, s, a, 1, dp);
     }
     coc_cuda_launched(b, "contrast");
 }

@@ -54,6 +54,28 @@ void coc_cuda_product(coc_backend *b, bool transpose_a, bool transpose_b, int64_
                       int64_t k, const float *a, const float *bb, float beta, float *c,
                       bool reduced);
 
+/* ---- products of the loss, whose factors are rounded as loss.precision says: factor.cu */
+
+/* A matrix of floats as such products take it. */
+typedef struct {
+    const void *high; /* the floats themselves (fp32, tf32), their upper halves (tf32x3), or bf16 */
+    const void *low;  /* tf32x3: the lower halves */
+} coc_cuda_factor;
+
+/* Bytes for what there is beside n floats of which `high` takes the place (none: fp32, tf32), and
+ * beside n floats that stay; multiples of 256. */
+size_t coc_cuda_rest_bytes(const coc_backend *b, int64_t n);
+size_t coc_cuda_factor_bytes(const coc_backend *b, int64_t n);
+/* A factor that a kernel has written (put_factor); x [n] as one, in room of
+ * coc_cuda_factor_bytes; its part from number `first` on. */
+coc_cuda_factor coc_cuda_factor_of(const coc_backend *b, const float *whole, const void *rest);
+coc_cuda_factor coc_cuda_factor_make(coc_backend *b, int64_t n, const float *x, void *room);
+coc_cuda_factor coc_cuda_factor_from(const coc_backend *b, coc_cuda_factor factor, int64_t first);
+/* As coc_cuda_product; sums are floats. */
+void coc_cuda_factor_product(coc_backend *b, bool transpose_a, bool transpose_b, int64_t m,
+                             int64_t n, int64_t k, coc_cuda_factor a, coc_cuda_factor bb,
+                             float beta, float *c);
+
 /* ---- sums of what blocks leave behind, always in the same order: sums.cu */
 
 /* sums [groups][2][C] += partial [n][parts][2][C] summed over the parts of a clip and the clips of

@@ -1,10 +1,11 @@
 /* Time of the loss alone: similarities of rows with columns, softmax, and both gradients.
  *
- *     bench_loss [BACKEND [ROWS [COLUMNS [D [REPEATS]]]]]     cuda-bf16 512 131072 512 5
+ *     bench_loss [BACKEND [ROWS [COLUMNS [D [REPEATS [PRECISION]]]]]]   cuda-bf16 512 131072 512 5
+ * auto
  *
- * BACKEND: ref, cpu, cuda, or cuda-bf16. ROWS are the pairs of a rank, COLUMNS those of all ranks.
- * One line: rows, columns, d, median milliseconds, TFLOP/s of the three products. Embeddings are
- * random. */
+ * BACKEND: ref, cpu, cuda, or cuda-bf16. PRECISION: loss.precision. ROWS are the pairs of a rank,
+ * COLUMNS those of all ranks. One line: rows, columns, d, median milliseconds, TFLOP/s of the three
+ * products. Embeddings are random. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,6 +94,16 @@ static int64_t argument(int argc, char **argv, int i, int64_t otherwise)
     return argc > i ? strtoll(argv[i], NULL, 10) : otherwise;
 }
 
+static coc_status set_loss_precision(const char *name, coc_model_settings *settings)
+{
+    for (int i = COC_LOSS_AUTO; i <= COC_LOSS_BF16; i++) {
+        settings->loss_precision = (coc_loss_precision)i;
+        if (strcmp(coc_loss_precision_name(settings->loss_precision), name) == 0) return COC_OK;
+    }
+    return COC_FAIL(COC_ERR_USAGE,
+                    "PRECISION: '%s' is unknown; known: auto, fp32, tf32, tf32x3, bf16", name);
+}
+
 static coc_status bench_all(int argc, char **argv, bench *k)
 {
     const char *name = argc > 1 ? argv[1] : "cuda-bf16";
@@ -105,7 +116,8 @@ static coc_status bench_all(int argc, char **argv, bench *k)
     k->repeats = (int)argument(argc, argv, 5, 5);
     if (k->rows < 1 || k->columns < 1 || k->d < 1 || k->repeats < 1 || k->repeats > MOST_REPEATS)
         return COC_FAIL(COC_ERR_USAGE,
-                        "usage: bench_loss [BACKEND [ROWS [COLUMNS [D [REPEATS]]]]]");
+                        "usage: bench_loss [BACKEND [ROWS [COLUMNS [D [REPEATS [PRECISION]]]]]]");
+    COC_TRY(set_loss_precision(argc > 6 ? argv[6] : "auto", &settings));
     snprintf(settings.backend, sizeof settings.backend, "%s", half ? "cuda" : name);
     COC_TRY(coc_backend_open(&settings, &k->b));
     COC_TRY(allocate(k));

@@ -252,7 +252,7 @@ SHOWN = {
     "sanitizers": sanitizers,
     "throughput": throughput,
     "features": generic("what", "ms", "clips_per_second"),
-    "loss": generic("rows", "columns", "d", "ms", "tflops"),
+    "loss": generic("precision", "rows", "columns", "d", "ms", "tflops"),
     "embedding": generic("precision", "source", "clips", "ms", "clips_per_second"),
     "operations_speed": operations_speed,
     "pytorch": pytorch,

@@ -38,7 +38,7 @@ STAGES = [
     Stage("throughput", "Training steps", 150, speed.throughput),
     Stage("golden", "Reference values of the published code", 120, checks.golden),
     Stage("features", "Features", 30, speed.features),
-    Stage("loss", "Loss alone", 40, speed.loss),
+    Stage("loss", "Loss alone", 90, speed.loss),
     Stage("embedding", "Embedding", 40, speed.embedding),
     Stage("operations_speed", "Operations: time and bandwidth", 60, speed.operations),
     Stage("curve", "Loss curve against the cpu backend", 120, training.curve),

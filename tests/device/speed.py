@@ -1,6 +1,7 @@
 """Stages: how fast. Steps, features, loss, embedding, training from a store, every operation, and
 PyTorch on the same step."""
 
+import itertools
 import json
 import os
 import re
@@ -151,30 +152,25 @@ def features(ctx):
     )
 
 
+LOSS_PRECISIONS = ("tf32", "bf16", "tf32x3", "fp32")  # tf32: auto beside bf16 activations
+
+
 def loss(ctx):
-    """Similarity, softmax and gradients alone: 512 rows and all rows against many columns."""
+    """Similarity, softmax and gradients alone, in every loss.precision: 512 rows and all rows
+    against many columns."""
     cases = [(32, 64, 64)] if ctx.emulated else [(512, 131072, 512), (131072, 131072, 512)]
     rows = []
-    for case in cases:
-        text = ctx.must(
-            [ctx.test("bench_loss"), "cuda-bf16"] + list(case) + [1 if ctx.emulated else 5],
-            "bench_loss",
-            90,
-        ).text
+    for precision, case in itertools.product(LOSS_PRECISIONS, cases):
+        words = list(case) + [1 if ctx.emulated else 5, precision]
+        text = ctx.must([ctx.test("bench_loss"), "cuda-bf16"] + words, "bench_loss", 90).text
         found = re.search(r": ([\d.]+) ms ([\d.]+) TFLOP/s", text)
         if not found:
             raise Failed("bench_loss: " + text.strip()[-200:], {"rows": rows})
-        rows.append(
-            {
-                "rows": case[0],
-                "columns": case[1],
-                "d": case[2],
-                "ms": float(found.group(1)),
-                "tflops": float(found.group(2)),
-            }
-        )
+        row = dict(zip(("rows", "columns", "d"), case), precision=precision)
+        rows.append(dict(row, ms=float(found.group(1)), tflops=float(found.group(2))))
     return "; ".join(
-        "%d x %d: %.2f ms, %.1f TFLOP/s" % (r["rows"], r["columns"], r["ms"], r["tflops"])
+        "%s %d x %d: %.2f ms, %.1f TFLOP/s"
+        % (r["precision"], r["rows"], r["columns"], r["ms"], r["tflops"])
         for r in rows
     ), {"rows": rows}
 

@@ -60,7 +60,11 @@ def stage_data(rate):
             ],
         },
         "loss": {
-            "rows": [{"rows": 131072, "columns": 131072, "d": 512, "ms": 80.0, "tflops": 660.0}]
+            "rows": [
+                {"rows": 131072, "columns": 131072, "d": 512, "precision": precision}
+                | {"ms": ms, "tflops": 52800 / ms}
+                for precision, ms in (("tf32x3", 1e5), ("tf32", 80.0))
+            ]
         },
         "embedding": {
             "rows": [

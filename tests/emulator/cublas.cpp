@@ -37,10 +37,13 @@ struct product {
     bool tf32;
 };
 
-/* A float product on tensor cores sees 10 bits of the mantissa, rounded. */
+/* A float product on tensor cores sees 10 bits of the mantissa, rounded; what is not finite as it
+ * is. */
 float seen(float x, bool tf32)
 {
-    return tf32 ? __uint_as_float((__float_as_uint(x) + 0x1000u) & 0xffffe000u) : x;
+    const bool finite = (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u;
+
+    return tf32 && finite ? __uint_as_float((__float_as_uint(x) + 0x1000u) & 0xffffe000u) : x;
 }
 
 void store(const product &p, size_t i, size_t j, double sum)
