@@ -3,6 +3,7 @@
 
 #include "base/status.h"
 #include "tests/test.h"
+#include "train/loader.h"
 #include "train/memory_plan.h"
 
 static coc_network network_of(double width, int frames)
@@ -116,10 +117,53 @@ static void what_does_not_fit_is_refused(void)
     CHECK(coc_memory_plan_check(&plan, &device, 1) == COC_OK);
 }
 
+/* Beside a GPU the host's memory is planned, too, page-locked memory of the batches before all;
+ * where it does not do, that is refused with its parts and what makes them smaller. For a backend
+ * of the host there is one plan. */
+static void the_host_beside_a_gpu_is_planned(void)
+{
+    const coc_network network = network_of(0.2, 501);
+    coc_device host = *coc_device_host();
+    coc_settings settings;
+    const coc_parts parts = {
+        .batch = 32, .size = 32, .count = 1, .ranks = 4, .rank = 0, .rows = 8, .most = 8};
+    int64_t device, pinned, one;
+    coc_memory_plan plan;
+    coc_memory_needs needs = {.settings = &settings,
+                              .whole = &network,
+                              .seen = &network,
+                              .weights = 1000,
+                              .parts = &parts,
+                              .places = 1,
+                              .stored_bytes = 4};
+
+    coc_settings_default(&settings);
+    settings.eval.bn_reestimate = 0;
+    REQUIRE_OK(coc_memory_plan_host(&needs, &plan));
+    CHECK(plan.parts == 0 && plan.bytes == 0);
+    needs.side = COC_ACCELERATOR;
+    REQUIRE_OK(coc_memory_plan_host(&needs, &plan));
+    REQUIRE_OK(coc_loader_bytes(&settings, &parts, 1, &device, &pinned));
+    CHECK(pinned > 0 && plan.part[0].bytes == pinned && plan.bytes > pinned);
+    one = plan.bytes;
+    strcpy(settings.comm.backend, "mpi"); /* all columns come through the host */
+    REQUIRE_OK(coc_memory_plan_host(&needs, &plan));
+    CHECK(plan.bytes == one + (40 * network.embedding + 1000) * 4);
+
+    host.memory = small_memory;
+    left_bytes = 4 * plan.bytes;
+    CHECK(coc_memory_plan_check(&plan, &host, 4) == COC_OK);
+    left_bytes--;
+    CHECK(coc_memory_plan_check(&plan, &host, 4) == COC_ERR_MEMORY);
+    CHECK(strstr(coc_error_text(), "on the host (page-locked batches and stems ") != NULL);
+    CHECK(strstr(coc_error_text(), "data.feed_stems") != NULL);
+}
+
 int main(void)
 {
     RUN(the_measure_is_what_is_taken);
     RUN(activations_are_counted);
     RUN(what_does_not_fit_is_refused);
+    RUN(the_host_beside_a_gpu_is_planned);
     return coc_test_result();
 }

@@ -121,12 +121,18 @@ static void print_batch(const coc_settings *s, const coc_step_plan *p)
                p->parts.count, p->parts.size, p->places, p->embeddings_of_clip);
 }
 
+static void print_parts(const char *title, const coc_memory_plan *plan)
+{
+    printf("\n%-36s %10s\n", title, "GB");
+    for (int i = 0; i < plan->parts; i++)
+        printf("  %-34s %10.3f\n", plan->part[i].name, 1e-9 * (double)plan->part[i].bytes);
+    printf("  %-34s %10.3f\n", "in all", 1e-9 * (double)plan->bytes);
+}
+
 static void print_memory(const coc_plan_for *f, const coc_step_plan *p)
 {
-    printf("\n%-36s %10s\n", "memory of a rank", "GB");
-    for (int i = 0; i < p->memory.parts; i++)
-        printf("  %-34s %10.3f\n", p->memory.part[i].name, 1e-9 * (double)p->memory.part[i].bytes);
-    printf("  %-34s %10.3f\n", "in all", 1e-9 * (double)p->memory.bytes);
+    if (p->host.parts > 0) print_parts("memory of the host for a rank", &p->host);
+    print_parts("memory of a rank", &p->memory);
     if (f->memory > 0) printf("  %-34s %10.3f\n", "there is", 1e-9 * (double)f->memory);
 }
 
@@ -217,21 +223,29 @@ static json_t *time_object(const coc_step_plan *p, const coc_step_rates *r)
                      "batches", t.batches);
 }
 
+static json_t *json_parts(const coc_memory_plan *plan)
+{
+    json_t *memory = json_object();
+
+    for (int i = 0; i < plan->parts; i++)
+        json_object_set_new(memory, plan->part[i].name, json_integer(plan->part[i].bytes));
+    return memory;
+}
+
 static coc_status print_json(const coc_plan_for *f, const coc_step_plan *p,
                              const coc_step_rates *rates)
 {
-    json_t *memory = json_object(), *all;
+    json_t *all;
 
-    for (int i = 0; i < p->memory.parts; i++)
-        json_object_set_new(memory, p->memory.part[i].name, json_integer(p->memory.part[i].bytes));
-    all = json_pack("{s:o, s:I, s:I, s:b, s:I, s:I, s:I, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f}",
-                    "memory", memory, "bytes", (json_int_t)p->memory.bytes, "there_is",
-                    (json_int_t)f->memory, "fits", p->fits, "fitting_micro_batch",
-                    (json_int_t)p->fitting_part, "batch", (json_int_t)p->parts.batch, "parts",
-                    (json_int_t)p->parts.count, "ranks", p->parts.ranks, "kept", p->places,
-                    "embeddings_of_clip", p->embeddings_of_clip, "flop", p->flop, "loss_flop",
-                    p->loss_flop, "gathered_bytes", p->gathered, "scattered_bytes", p->scattered,
-                    "gradient_bytes", p->gradients);
+    all = json_pack(
+        "{s:o, s:o, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f}",
+        "memory", json_parts(&p->memory), "host_memory", json_parts(&p->host), "bytes",
+        (json_int_t)p->memory.bytes, "host_bytes", (json_int_t)p->host.bytes, "there_is",
+        (json_int_t)f->memory, "fits", p->fits, "fitting_micro_batch", (json_int_t)p->fitting_part,
+        "batch", (json_int_t)p->parts.batch, "parts", (json_int_t)p->parts.count, "ranks",
+        p->parts.ranks, "kept", p->places, "embeddings_of_clip", p->embeddings_of_clip, "flop",
+        p->flop, "loss_flop", p->loss_flop, "gathered_bytes", p->gathered, "scattered_bytes",
+        p->scattered, "gradient_bytes", p->gradients);
     if (all == NULL) return COC_FAIL(COC_ERR_MEMORY, "no memory for the plan's JSON");
     json_object_set_new(all, "largest_batch", json_integer(p->largest[0]));
     json_object_set_new(all, "largest_batch_in_parts", json_integer(p->largest[1]));

@@ -1,6 +1,7 @@
 #include "train/memory_plan.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "model/similarity.h"
 #include "train/checkpoint.h"
@@ -86,7 +87,9 @@ coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *
     const int64_t float_bytes = (int64_t)sizeof(float);
     const bool host = needs->side == COC_HOST;
 
-    *plan = (coc_memory_plan){.parts = 0};
+    *plan =
+        (coc_memory_plan){.advice = "set train.micro_batch, lower train.batch or model.width, or "
+                                    "use more ranks or GPUs"};
     COC_TRY(add_encoders(needs, plan));
     add(plan, "weights and optimizer", 4 * needs->weights * float_bytes);
     if (host) add(plan, "a checkpoint being written", coc_checkpoint_writing_bytes(needs->weights));
@@ -95,6 +98,39 @@ coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *
     if (s->model.conv == COC_CONV_CUDNN) add(plan, "cuDNN's scratch", COC_CUDNN_MOST_SCRATCH);
     add(plan, "similarity", coc_similarity_bytes(needs->parts, needs->whole->embedding));
     add(plan, "embeddings and masks", coc_passes_bytes(needs->parts, needs->seen, needs->places));
+    return COC_OK;
+}
+
+/* Of what collectives through the host (comm/staged.c) have on their way: the columns of this rank
+ * and of all, and the gradient. */
+static int64_t staged_bytes(const coc_memory_needs *needs)
+{
+    const coc_parts *parts = needs->parts;
+
+    if (parts->ranks == 1 || strcmp(needs->settings->comm.backend, "mpi") != 0) return 0;
+    return ((parts->rows + parts->batch) * needs->whole->embedding + needs->weights) *
+           (int64_t)sizeof(float);
+}
+
+coc_status coc_memory_plan_host(const coc_memory_needs *needs, coc_memory_plan *plan)
+{
+    coc_settings s = *needs->settings;
+    int64_t unused, pinned;
+
+    *plan = (coc_memory_plan){.advice = "lower data.feed_stems or data.prefetch, set "
+                                        "train.micro_batch, or use fewer ranks on a machine"};
+    if (needs->side == COC_HOST) return COC_OK;
+    COC_TRY(coc_loader_bytes(&s, needs->parts, needs->places, &unused, &pinned));
+    add(plan, "page-locked batches and stems", pinned);
+    COC_TRY(coc_clips_bytes(s.model.backend, s.data.features, COC_FRAMES, false, &unused, &pinned));
+    add(plan, "page-locked stems of validation", pinned);
+    add(plan, "page-locked collectives", staged_bytes(needs));
+    add(plan, "a checkpoint being written", coc_checkpoint_writing_bytes(needs->weights));
+    if (s.eval.bn_reestimate == 0) return COC_OK;
+    s.data.prefetch = 0; /* as coc_reestimate_running makes one */
+    s.model.graphs = false;
+    COC_TRY(coc_loader_bytes(&s, needs->parts, 1, &unused, &pinned));
+    add(plan, "page-locked batches of re-estimation", pinned);
     return COC_OK;
 }
 
@@ -109,13 +145,11 @@ coc_status coc_memory_plan_check(const coc_memory_plan *plan, const coc_device *
     for (int i = 0; i < plan->parts && used < sizeof parts; i++)
         used += (size_t)snprintf(parts + used, sizeof parts - used, "%s%s %.2f", i > 0 ? ", " : "",
                                  plan->part[i].name, 1e-9 * (double)plan->part[i].bytes);
-    return COC_FAIL(
-        COC_ERR_MEMORY,
-        "a rank needs %.2f GB on the %s (%s), which has %.2f GB left for %d rank%s: "
-        "set train.micro_batch, lower train.batch or model.width, or use more ranks or GPUs "
-        "(cocola plan says what fits)",
-        1e-9 * (double)plan->bytes, device->name, parts, 1e-9 * (double)left, sharers,
-        sharers > 1 ? "s" : "");
+    return COC_FAIL(COC_ERR_MEMORY,
+                    "a rank needs %.2f GB on the %s (%s), which has %.2f GB left for %d rank%s: "
+                    "%s (cocola plan says what fits)",
+                    1e-9 * (double)plan->bytes, device->name, parts, 1e-9 * (double)left, sharers,
+                    sharers > 1 ? "s" : "", plan->advice);
 }
 
 /* Share of the memory that is planned away at most: operations want working memory of their own. */

@@ -17,6 +17,7 @@ typedef struct {
     coc_memory_part part[COC_MEMORY_PARTS];
     int parts;
     int64_t bytes;
+    const char *advice; /* what to do where it does not fit */
 } coc_memory_plan;
 
 /* What is planned for. */
@@ -35,8 +36,14 @@ typedef struct {
  * COC_ERR_MEMORY (of the host, for the planning itself). */
 coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *plan);
 
+/* What a rank whose backend is a GPU takes of the host beside that: page-locked memory, which
+ * cannot be swapped out, and a checkpoint. Empty for a backend of the host. Errors: COC_ERR_MEMORY.
+ */
+coc_status coc_memory_plan_host(const coc_memory_needs *needs, coc_memory_plan *plan);
+
 /* Whether it fits into what the device has left for each of the `sharers` ranks that use it.
- * Errors: COC_ERR_MEMORY, one line with the parts and what to change. */
+ * device: the backend's, or the host for a plan of coc_memory_plan_host. Errors: COC_ERR_MEMORY,
+ * one line with the parts and what to change. */
 coc_status coc_memory_plan_check(const coc_memory_plan *plan, const coc_device *device,
                                  int sharers);
 

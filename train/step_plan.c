@@ -79,6 +79,7 @@ static coc_status plan_part(const coc_plan_for *f, coc_step_plan *p, int64_t siz
     if (wanted == 0 && f->memory > 0) COC_TRY(coc_memory_places_in(&needs, f->memory, &p->places));
     needs.places = p->places;
     COC_TRY(coc_memory_plan_make(&needs, &p->memory));
+    COC_TRY(coc_memory_plan_host(&needs, &p->host));
     p->fits = f->memory == 0 || p->memory.bytes <= f->memory;
     return COC_OK;
 }

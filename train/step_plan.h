@@ -16,9 +16,9 @@ typedef struct {
 
 typedef struct {
     coc_network whole, seen;
-    coc_parts parts; /* of rank 0, which has as many pairs as any */
-    int places;      /* parts whose activations are kept */
-    coc_memory_plan memory;
+    coc_parts parts;              /* of rank 0, which has as many pairs as any */
+    int places;                   /* parts whose activations are kept */
+    coc_memory_plan memory, host; /* host: beside a GPU's; part of no verdict */
     bool fits;
     int64_t fitting_part; /* largest micro-batch that fits, of all ranks; 0: none */
     int64_t largest[2];   /* batch that fits: at once; in parts of a batch-norm group. 0: none, or

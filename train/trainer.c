@@ -58,11 +58,13 @@ static coc_status plan_memory(const coc_trainer *t, int64_t viewed, int *places)
                               .viewed = viewed,
                               .stored_bytes = t->backend->stored_bytes,
                               .side = device->side};
-    coc_memory_plan plan;
+    coc_memory_plan plan, host;
 
     if (wanted >= count) needs.places = (int)count;
     COC_TRY(coc_memory_plan_make(&needs, &plan));
     COC_TRY(coc_memory_plan_check(&plan, device, t->sharers));
+    COC_TRY(coc_memory_plan_host(&needs, &host));
+    COC_TRY(coc_memory_plan_check(&host, coc_device_host(), t->world->local_size));
     *places = needs.places;
     return wanted > 0 ? COC_OK : coc_memory_places(&needs, device, t->sharers, places);
 }
