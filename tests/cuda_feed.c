@@ -364,6 +364,8 @@ static void compare_batches(const coc_settings *plain, const coc_settings *other
         CHECK(want[i].bytes == got[i].bytes &&
               memcmp(want[i].content, got[i].content, want[i].bytes) == 0);
         CHECK(i == 0 || memcmp(want[i - 1].content, want[i].content, want[i].bytes) != 0);
+    }
+    for (int i = 0; i < count; i++) {
         free(want[i].content);
         free(got[i].content);
     }
