@@ -124,7 +124,8 @@ static int rank_of_positive(trial *r, int64_t step)
     coc_deal *deal = NULL;
     int rank = -1;
 
-    if (coc_deal_create(&r->t->settings, r->t->passes.group_count, &deal) != COC_OK) return -1;
+    if (coc_deal_create(&r->t->settings, NULL, r->t->passes.group_count, &deal) != COC_OK)
+        return -1;
     coc_deal_step(deal, step, 0);
     for (int64_t slot = 0; slot < BATCH; slot++) {
         coc_parts all = r->t->parts;
