@@ -48,6 +48,38 @@ coc_status coc_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t
     return comm->ops->wait(comm, &request);
 }
 
+/* Each rank adds up a slab of its own; slabs may be uneven, since every number is added by itself.
+ */
+static coc_status sum_over_tree(coc_comm *comm, const char *what, char *buffer, int64_t count,
+                                coc_type type)
+{
+    const int64_t most = coc_share(count, comm->size, 0, NULL);
+    int64_t first, *counts;
+    char *own;
+    coc_status status;
+
+    if (comm->size * most > comm->ops->tree_most)
+        return COC_FAIL(COC_ERR_INTERNAL,
+                        "collective '%s': %lld numbers are more than %s adds over a tree (%lld)",
+                        what, (long long)count, comm->ops->name, (long long)comm->ops->tree_most);
+    COC_TRY(coc_alloc(comm->size, sizeof *counts, &counts));
+    coc_shares(count, comm->size, counts);
+    coc_share(count, comm->size, comm->rank, &first);
+    own = buffer + first * (int64_t)coc_type_bytes(type);
+    status = coc_reduce_scatter(comm, what, buffer, own, counts, type);
+    if (status == COC_OK) status = coc_all_gather(comm, what, own, buffer, counts, type);
+    free(counts);
+    return status;
+}
+
+coc_status coc_sum_over_ranks(coc_comm *comm, coc_reduction reduction, const char *what,
+                              void *buffer, int64_t count, coc_type type)
+{
+    if (comm->size == 1) return COC_OK;
+    if (reduction == COC_REDUCTION_FAST) return coc_all_reduce(comm, what, buffer, count, type);
+    return sum_over_tree(comm, what, buffer, count, type);
+}
+
 coc_status coc_comm_wait_device(coc_comm *comm, const coc_device *device, coc_stream *stream)
 {
     return comm->ops->wait_device(comm, device, stream);

@@ -39,6 +39,11 @@ typedef struct {
     /* start and wait only give work to the device's stream, so that they can be recorded; false:
      * the host takes part. */
     bool on_stream;
+    /* A reduce-scatter adds over one binary tree of the ranks, so that its bits follow from what is
+     * sent alone: with h the largest power of two below their number, that of rank r + h is added
+     * to that of rank r; then the same with h / 2, down to 1. So where the ranks times the largest
+     * count are at most this; beyond, and where it is 0, the order is the row's own. */
+    int64_t tree_most;
 
     /* recv [sum counts] = everybody's send [counts[rank]], in rank order. counts [size]. send may
      * be this rank's own place in recv. Collective. */
@@ -130,6 +135,11 @@ coc_status coc_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t
  * side, over host memory. Collective. Errors: COC_ERR_RANKS, COC_ERR_MEMORY. */
 coc_status coc_gather_each(coc_comm *comm, const char *what, const void *own, int64_t bytes,
                            void *all);
+/* buffer [count] = sum over ranks, in place: fast is coc_all_reduce; fixed-tree adds over the tree
+ * of coc_comm_ops.tree_most, at the price of two collectives. Collective. Errors: those of both,
+ * COC_ERR_INTERNAL where the row has no such tree for so many elements. */
+coc_status coc_sum_over_ranks(coc_comm *comm, coc_reduction reduction, const char *what,
+                              void *buffer, int64_t count, coc_type type);
 /* Wait until the stream has done everything, as device->wait does, where that may depend on other
  * ranks: on collectives that were given to it. Never for ever: where collectives are left to the
  * device it polls under the deadline (five deadlines in the first step, in which connections are

@@ -30,7 +30,7 @@ struct coc_request {
     int *layout;          /* [4 size]: counts and displacements, which MPI reads until the end */
 
     /* The sum that is left to do at the end of a reduce-scatter: to [count] = the sum over ranks of
-     * slabs [size][count]. */
+     * slabs [size][count], which it writes over. */
     void *to;
     int64_t count;
     coc_type type;

@@ -255,6 +255,7 @@ static coc_status subgroup(coc_comm *comm, int first, int last, coc_comm **sub);
 static const coc_comm_ops nccl_ops = {.name = "nccl",
                                       .side = COC_ACCELERATOR,
                                       .on_stream = true,
+                                      .tree_most = 0,
                                       .start_all_gather = start_all_gather,
                                       .start_reduce_scatter = start_reduce_scatter,
                                       .start_all_reduce = start_all_reduce,

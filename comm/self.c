@@ -70,6 +70,7 @@ static const coc_comm_ops self_ops = {
     .name = "self",
     .side = COC_HOST,
     .on_stream = true,
+    .tree_most = INT64_MAX,
     .start_all_gather = start_all_gather,
     .start_reduce_scatter = start_reduce_scatter,
     .start_all_reduce = start_all_reduce,

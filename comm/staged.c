@@ -354,6 +354,7 @@ static coc_status create(coc_comm *host, staged_comm *parent, const coc_device *
                        .owns_host = parent != NULL,
                        .device = device};
     s->ops.side = device->side;
+    s->ops.tree_most = host->ops->tree_most; /* it does the adding */
     **comm = *host;
     (*comm)->ops = &s->ops;
     (*comm)->control = host;

@@ -34,6 +34,7 @@ typedef enum {
     COC_NEGATIVES_SAME_DATASET,
     COC_NEGATIVES_SAME_DATASET_AND_MODE
 } coc_negatives;
+typedef enum { COC_REDUCTION_FAST, COC_REDUCTION_FIXED_TREE } coc_reduction;
 typedef enum { COC_PAIRING_SHUFFLED, COC_PAIRING_PAIRED } coc_bn_pairing;
 typedef enum { COC_SCHEDULE_CONSTANT, COC_SCHEDULE_COSINE } coc_schedule;
 typedef enum { COC_NAN_STOP, COC_NAN_SKIP } coc_on_nan;
@@ -77,11 +78,13 @@ typedef struct {
     coc_negatives negatives; /* which columns count for a row */
     int64_t k;               /* pairs among which a row's columns are; 0: the whole batch */
     bool mask_same_track;    /* columns of the row's own track do not count, but the own one */
+    coc_reduction reduction; /* the order in which all sums of a step over pairs are added */
 } coc_loss_settings;
 
 typedef struct {
     int64_t batch;            /* global pairs K */
-    int64_t micro_batch;      /* pairs, of all ranks, that are embedded at a time; 0: the batch */
+    int64_t micro_batch;      /* pairs, of all ranks, that are embedded at a time (loss.reduction
+                                 fixed-tree: of each rank); 0: the batch */
     int64_t keep_activations; /* micro-batches whose activations are kept for backward; 0: auto */
     int64_t steps;            /* 0: from minutes */
     double minutes;

@@ -220,21 +220,35 @@ static void subgroups_work_beside_the_world(void)
 static void sums_do_not_depend_on_who_comes_first(void)
 {
     /* Floats that do not add up exactly give the same bits in every run, also when ranks come late:
-     * the order of adding is that of the ranks. */
+     * they are added over the tree, which is that of the sum of all ranks too. */
     int64_t counts[MOST];
-    float all[MOST], part = 0, want;
+    float all[MOST], tree[MOST], part = 0;
+    int half = 1;
 
     for (int rank = 0; rank < world->size; rank++) {
         counts[rank] = 1;
         all[rank] = 1.0f / (float)(3 + world->rank);
+        tree[rank] = 1.0f / (float)(3 + rank);
     }
-    want = 1.0f / 3;
-    for (int rank = 1; rank < world->size; rank++)
-        want += 1.0f / (float)(3 + rank);
+    while (2 * half < world->size)
+        half *= 2;
+    for (int size = world->size; half > 0; size = half, half /= 2)
+        for (int rank = 0; rank + half < size; rank++)
+            tree[rank] += tree[rank + half];
     for (int late = 0; late < world->size; late++) {
         if (late == world->rank) coc_sleep_seconds(0.01);
         REQUIRE_OK(coc_reduce_scatter(world, "late", all, &part, counts, COC_FLOAT));
-        CHECK(part == want);
+        CHECK(part == tree[0]);
+    }
+    for (int64_t count = 1; count < world->size + 2; count++) { /* some ranks may have no slab */
+        float sum[MOST + 2];
+
+        for (int64_t i = 0; i < count; i++)
+            sum[i] = all[0];
+        REQUIRE_OK(
+            coc_sum_over_ranks(world, COC_REDUCTION_FIXED_TREE, "tree", sum, count, COC_FLOAT));
+        for (int64_t i = 0; i < count; i++)
+            CHECK(sum[i] == tree[0]);
     }
 }
 
