@@ -77,6 +77,11 @@ coc_status coc_settings_check(const coc_settings *settings)
 
     COC_TRY(check_train(settings));
     COC_TRY(check_parts(settings));
+    if (settings->loss.reduction == COC_REDUCTION_FIXED_TREE &&
+        strcmp(settings->comm.backend, "nccl") == 0)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "loss.reduction: fixed-tree, but comm.backend: nccl adds in an order of "
+                        "its own; choose mpi or auto, or loss.reduction fast");
     if (group > 0 && group < batch && batch % group != 0)
         return COC_FAIL(COC_ERR_SETTING,
                         "train.batch: %lld is no multiple of model.bn_group (%lld); change one of "

@@ -18,6 +18,7 @@ static const char *const profile_names[] = {"", "cocola-hps", "cocola-mel", NULL
 static const char *const similarity_names[] = {"normal", "identity", NULL};
 static const char *const negatives_names[] = {"all", "same-mode", "same-dataset",
                                               "same-dataset-and-mode", NULL};
+static const char *const reduction_names[] = {"fast", "fixed-tree", NULL};
 static const char *const pairing_names[] = {"shuffled", "paired", NULL};
 static const char *const schedule_names[] = {"constant", "cosine", NULL};
 static const char *const on_nan_names[] = {"stop", "skip", NULL};
@@ -176,6 +177,13 @@ static const coc_setting table[] = {
      "false", 0, 0, NULL, "",
      "Leave out columns that come from the row's own track, but its own positive: they may well "
      "belong to it. Published: false. log.jsonl has their number either way."},
+    {"loss.reduction", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(loss, reduction), "fast", 0, 0,
+     reduction_names, "",
+     "In which order gradients, loss and statistics are summed over pairs. fast: as it comes, so "
+     "that another number of ranks rounds otherwise. fixed-tree: over one binary tree whose leaves "
+     "are micro-batches, each on one rank, so that 1, 2, 4, ... ranks with equal threads give the "
+     "same weights bit for bit, at the price of time and memory. Needs a power of two of "
+     "micro-batches, a number of ranks that divides it, and comm.backend other than nccl."},
 
     {"train.batch", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(train, batch), "32", 2, 1048576,
      NULL, "pairs",
@@ -185,7 +193,8 @@ static const coc_setting table[] = {
      "Pairs, on all ranks together, that are embedded at a time, so that a batch needs no more "
      "memory than they do: the batch is embedded once for the loss and, part by part, once more "
      "for the gradient, which is that of the whole batch. A multiple of model.bn_group, which must "
-     "not be 0. 0: the whole batch at once."},
+     "not be 0. With loss.reduction: fixed-tree so many pairs on each rank. 0: the whole batch at "
+     "once."},
     {"train.keep_activations", COC_SETTING_COUNT, COC_EFFECT_NONE, FIELD(train, keep_activations),
      "0", 0, 4096, NULL, "micro-batches",
      "Of so many micro-batches the activations are kept until the gradient, which saves embedding "

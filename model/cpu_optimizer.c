@@ -58,3 +58,10 @@ void coc_cpu_adam(coc_backend *b, int64_t n, const coc_adam *settings, const coc
         value[i] -= rate * m[i] / (sqrtf(v[i]) * correct + epsilon);
     }
 }
+
+void coc_cpu_add(coc_backend *b, int64_t n, const float *x, float *out)
+{
+#pragma omp parallel for simd schedule(static) num_threads(b->threads)
+    for (int64_t i = 0; i < n; i++)
+        out[i] += x[i];
+}

@@ -130,9 +130,10 @@ coc_status coc_running_begin(const coc_params *p)
 }
 
 coc_status coc_running_update(coc_backend *backend, coc_params *p, int64_t groups, coc_comm *comm,
-                              double momentum, const coc_now *now)
+                              coc_reduction reduction, double momentum, const coc_now *now)
 {
-    COC_TRY(coc_all_reduce(comm, "running statistics", p->stat, p->runnings, COC_DOUBLE));
+    COC_TRY(coc_sum_over_ranks(comm, reduction, "running statistics", p->stat, p->runnings,
+                               COC_DOUBLE));
     backend->ops->running_update(backend, p->runnings, p->stat, (double)groups, momentum, now,
                                  p->running);
     p->batches++;

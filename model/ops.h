@@ -199,6 +199,9 @@ typedef struct {
     /* out = factor * x * y, elementwise; y may be NULL (1). out may be x. */
     void (*multiply)(coc_backend *b, int64_t n, double factor, const real *x, const real *y,
                      real *out);
+    /* out += x, n values; add_sums of sums. */
+    void (*add)(coc_backend *b, int64_t n, const real *x, real *out);
+    void (*add_sums)(coc_backend *b, int64_t n, const double *x, double *out);
     /* h = tanh(gamma * xhat + beta), xhat over d values of a row; inverse_std [n] is kept. */
     void (*layer_norm_tanh_forward)(coc_backend *b, int64_t n, int d, const real *x,
                                     const real *gamma, const real *beta, double eps, real *h,

@@ -181,6 +181,15 @@ int64_t coc_params_weights(const coc_network *network)
     return t.weights;
 }
 
+int64_t coc_params_runnings(const coc_network *network)
+{
+    coc_param_index at;
+    table t = {0};
+
+    fill_table(network, &t, &at);
+    return t.runnings;
+}
+
 coc_status coc_params_create(const coc_network *network, const coc_device *device, bool training,
                              coc_params **params)
 {

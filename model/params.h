@@ -67,8 +67,9 @@ typedef struct {
     coc_comm *grad_of;         /* whose memory grad is; NULL: the device's own */
 } coc_params;
 
-/* Weights of a network, as coc_params.weights, without making any. */
+/* Weights of a network, as coc_params.weights, without making any; and ->runnings. */
 int64_t coc_params_weights(const coc_network *network);
+int64_t coc_params_runnings(const coc_network *network);
 
 /* Buffers are zero but running variances, which are 1. training: with gradient and moments. network
  * must outlive it. Errors: COC_ERR_MEMORY. */

@@ -90,6 +90,8 @@ void coc_ref_linear_backward(coc_backend *b, int64_t n, int in, int out, const r
                              const real *w, const real *dy, real *dx, real *dw, real *dbias);
 void coc_ref_multiply(coc_backend *b, int64_t n, double factor, const real *x, const real *y,
                       real *out);
+void coc_ref_add(coc_backend *b, int64_t n, const real *x, real *out);
+void coc_ref_add_sums(coc_backend *b, int64_t n, const double *x, double *out);
 void coc_ref_layer_norm_tanh_forward(coc_backend *b, int64_t n, int d, const real *x,
                                      const real *gamma, const real *beta, double eps, real *h,
                                      real *mean, real *inverse_std);

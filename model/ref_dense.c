@@ -65,6 +65,20 @@ void coc_ref_multiply(coc_backend *b, int64_t n, double factor, const real *x, c
         out[i] = (real)(factor * x[i] * (y != NULL ? y[i] : 1));
 }
 
+void coc_ref_add(coc_backend *b, int64_t n, const real *x, real *out)
+{
+    (void)b;
+    for (int64_t i = 0; i < n; i++)
+        out[i] += x[i];
+}
+
+void coc_ref_add_sums(coc_backend *b, int64_t n, const double *x, double *out)
+{
+    (void)b;
+    for (int64_t i = 0; i < n; i++)
+        out[i] += x[i];
+}
+
 void coc_ref_layer_norm_tanh_forward(coc_backend *b, int64_t n, int d, const real *x,
                                      const real *gamma, const real *beta, double eps, real *h,
                                      real *mean, real *inverse_std)

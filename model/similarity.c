@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "model/tree.h"
 
 /* The gathered columns are compared with what was sent in the first call and every so many after:
  * reading them all costs about as much as sending them. */
@@ -34,6 +35,8 @@ struct coc_similarity {
     uint64_t *all_track;  /* [K] */
     double *results;      /* [COC_CONTRAST_RESULTS] */
     double *host_results; /* the same on the host, to which the device copies */
+    int64_t leaves;       /* of this rank's rows; 1 where parts are none */
+    coc_tree *dp_tree, *results_tree, *w_tree; /* over them */
 };
 
 static void layout(coc_similarity *s)
@@ -50,12 +53,37 @@ static void layout(coc_similarity *s)
     s->dp = coc_arena_take(arena, s->parts.rows * s->d, sizeof *s->dp);
 }
 
+/* Leaves among a rank's rows, or the one that all of them are. */
+static int64_t leaves_of(const coc_parts *parts)
+{
+    return parts->leaves ? parts->count : 1;
+}
+
 int64_t coc_similarity_bytes(const coc_parts *parts, int d)
 {
+    const int64_t leaves = leaves_of(parts);
     coc_similarity s = {.parts = *parts, .d = d};
 
     layout(&s); /* an arena without memory only counts */
-    return (int64_t)s.arena.used;
+    return (int64_t)s.arena.used + coc_tree_bytes(leaves, 0, parts->batch * d, COC_TREE_REALS) +
+           coc_tree_bytes(leaves, 0, (int64_t)d * d, COC_TREE_REALS) +
+           coc_tree_bytes(leaves, 0, COC_CONTRAST_RESULTS, COC_TREE_SUMS);
+}
+
+static coc_status create_trees(coc_similarity *s)
+{
+    const int64_t n = s->leaves, columns = s->parts.batch * s->d, of_w = (int64_t)s->d * s->d;
+    const int64_t most = s->parts.size * s->d; /* of one reduce-scatter */
+
+    if (s->parts.leaves && s->comm->size > 1 && s->comm->ops->tree_most < most)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "loss.reduction: fixed-tree: %s does not add %lld numbers over the tree; "
+                        "choose comm.backend mpi, or a smaller train.micro_batch",
+                        s->comm->ops->name, (long long)most);
+    COC_TRY(coc_tree_create(s->backend, n, 0, columns, COC_TREE_REALS, &s->dp_tree));
+    COC_TRY(
+        coc_tree_create(s->backend, n, 0, COC_CONTRAST_RESULTS, COC_TREE_SUMS, &s->results_tree));
+    return coc_tree_create(s->backend, n, 0, of_w, COC_TREE_REALS, &s->w_tree);
 }
 
 /* Memory that the device may write into while a step goes on. */
@@ -90,6 +118,7 @@ static coc_status create_local(coc_similarity *s)
 {
     COC_TRY(count_columns(s, 0, &s->whole));
     COC_TRY(count_columns(s, s->parts.count - 1, &s->last));
+    COC_TRY(create_trees(s));
     return alloc_results(s);
 }
 
@@ -118,6 +147,7 @@ coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, const coc
     s->comm = comm;
     s->parts = *parts;
     s->d = d;
+    s->leaves = leaves_of(parts);
     s->mask_track = settings != NULL && settings->mask_same_track;
     status = coc_comm_agree(comm, "making the similarity", create_local(s));
     if (status == COC_OK)
@@ -133,6 +163,9 @@ void coc_similarity_destroy(coc_similarity **similarity)
     if (s == NULL) return;
     s->comm->ops->release(s->comm, s->arena.memory);
     s->backend->device->release_host(s->backend->device, s->host_results);
+    coc_tree_destroy(&s->dp_tree);
+    coc_tree_destroy(&s->results_tree);
+    coc_tree_destroy(&s->w_tree);
     free(s->whole.columns);
     free(s->whole.values);
     free(s->last.columns);
@@ -179,10 +212,8 @@ static coc_status hash_rows(const coc_similarity *s, const char *sent, const cha
         const int64_t *columns = counts_of(s, i)->columns;
 
         COC_TRY(add_to_hash(s, sent + part.row * row, part.pairs * row, chunk, own));
-        for (int rank = 0; rank < s->comm->size; rank++) {
-            COC_TRY(add_to_hash(s, gathered, columns[rank] * row, chunk, &found[rank]));
-            gathered += columns[rank] * row;
-        }
+        for (int64_t rank = 0, at = part.begin; rank < s->comm->size; at += columns[rank++])
+            COC_TRY(add_to_hash(s, gathered + at * row, columns[rank] * row, chunk, &found[rank]));
     }
     return COC_OK;
 }
@@ -265,6 +296,7 @@ static coc_status start_reductions(coc_similarity *s)
                                           s->all_dp + part.begin * s->d, s->dp + part.row * s->d,
                                           counts_of(s, i)->values, COC_REAL_TYPE, NULL, place));
     }
+    if (s->parts.leaves) return COC_OK;
     COC_TRY(make_room(s, &place));
     return ops->start_all_reduce(s->comm, "loss", s->results, COC_CONTRAST_RESULTS, COC_DOUBLE,
                                  NULL, place);
@@ -274,7 +306,10 @@ static coc_status reduce_results(coc_similarity *s)
 {
     const coc_status status = start_reductions(s), waited = wait_all(s);
 
-    return status != COC_OK ? status : waited;
+    if (status != COC_OK || waited != COC_OK) return status != COC_OK ? status : waited;
+    if (!s->parts.leaves) return COC_OK;
+    return coc_sum_over_ranks(s->comm, COC_REDUCTION_FIXED_TREE, "loss", s->results,
+                              COC_CONTRAST_RESULTS, COC_DOUBLE);
 }
 
 /* Run a collective part and add its time, waits for slower ranks included. */
@@ -311,30 +346,58 @@ coc_status coc_similarity_columns(coc_similarity *s, const coc_params *params,
     return status;
 }
 
+/* Rows from `row` on, as many as a leaf has. */
 static coc_contrast contrast_of(const coc_similarity *s, const coc_similarity_batch *batch,
-                                const real *h1)
+                                const real *h1, int64_t row)
 {
-    return (coc_contrast){.rows = s->parts.rows,
+    return (coc_contrast){.rows = s->parts.rows / s->leaves,
                           .columns = s->parts.batch,
                           .d = s->d,
-                          .a = h1,
+                          .a = h1 + row * s->d,
                           .p = s->all_p,
-                          .label = batch->label,
-                          .row_track = batch->row_track,
+                          .label = batch->label + row,
+                          .row_track = batch->row_track + row,
                           .column_track = s->all_track,
                           .mask_track = s->mask_track,
-                          .row_set = batch->row_set,
+                          .row_set = batch->row_set != NULL ? batch->row_set + row : NULL,
                           .column_set = batch->column_set,
                           .scale = 1.0 / (double)s->parts.batch};
+}
+
+static coc_status contrast_leaves(coc_similarity *s, const coc_similarity_batch *batch,
+                                  const real *h1, real *d_h1)
+{
+    for (int64_t i = 0; i < s->leaves; i++) {
+        const int64_t row = i * (s->parts.rows / s->leaves);
+        const coc_contrast contrast = contrast_of(s, batch, h1, row);
+
+        s->backend->ops->contrast(s->backend, &contrast, d_h1 + row * s->d, s->all_dp, s->results);
+        COC_TRY(coc_tree_add(s->dp_tree, i, s->all_dp));
+        COC_TRY(coc_tree_add(s->results_tree, i, s->results));
+    }
+    return COC_OK;
+}
+
+/* From the gradient at this rank's columns to h2 and W. */
+static coc_status back_leaves(coc_similarity *s, coc_params *params, const real *h2, real *d_h2)
+{
+    const int64_t rows = s->parts.rows / s->leaves, w = params->at.similarity;
+
+    for (int64_t i = 0; i < s->leaves; i++) {
+        const int64_t at = i * rows * s->d;
+
+        s->backend->ops->linear_backward(s->backend, rows, s->d, s->d, h2 + at, params->value + w,
+                                         s->dp + at, d_h2 + at, params->grad + w, NULL);
+        COC_TRY(coc_tree_add(s->w_tree, i, params->grad + w));
+    }
+    return COC_OK;
 }
 
 coc_status coc_similarity_loss(coc_similarity *s, coc_params *params, const real *h1,
                                const real *h2, const coc_similarity_batch *batch, real *d_h1,
                                real *d_h2, double *seconds)
 {
-    const coc_ops *ops = s->backend->ops;
     const coc_device *device = s->backend->device;
-    const coc_contrast contrast = contrast_of(s, batch, h1);
     const bool checking = coc_similarity_checks(s);
 
     if (seconds != NULL) *seconds = 0;
@@ -342,11 +405,9 @@ coc_status coc_similarity_loss(coc_similarity *s, coc_params *params, const real
     COC_TRY(begin(s));
     COC_TRY(timed(s, wait_all, seconds));
     if (checking) COC_TRY(check_columns(s, batch));
-    ops->contrast(s->backend, &contrast, d_h1, s->all_dp, s->results);
+    COC_TRY(contrast_leaves(s, batch, h1, d_h1));
     COC_TRY(timed(s, reduce_results, seconds));
-    ops->linear_backward(s->backend, s->parts.rows, s->d, s->d, h2,
-                         params->value + params->at.similarity, s->dp, d_h2,
-                         params->grad + params->at.similarity, NULL);
+    COC_TRY(back_leaves(s, params, h2, d_h2));
     return device->copy(device, s->host_results, s->results,
                         COC_CONTRAST_RESULTS * sizeof *s->results, NULL);
 }

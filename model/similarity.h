@@ -8,7 +8,8 @@
  *
  * The divisor is the global K on every rank and all reductions are sums, so W and the encoder get
  * the true gradient for any, also uneven, split of the batch. (The published code does the
- * same on one process.)
+ * same on one process.) Where parts are leaves (comm/parts.h) rows are taken leaf by leaf, and all
+ * sums over rows added over their tree.
  */
 #ifndef COC_MODEL_SIMILARITY_H
 #define COC_MODEL_SIMILARITY_H
@@ -40,7 +41,8 @@ typedef struct {
 } coc_similarity_batch;
 
 /* settings NULL: the published loss. Borrows backend and comm, which must outlive it. Collective:
- * all ranks fail if one does. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE, COC_ERR_RANKS. */
+ * all ranks fail if one does. Errors: COC_ERR_MEMORY, COC_ERR_DEVICE, COC_ERR_RANKS;
+ * COC_ERR_SETTING for leaves where comm does not add over their tree. */
 coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, const coc_parts *parts,
                                  int d, const coc_loss_settings *settings,
                                  coc_similarity **similarity);

@@ -234,6 +234,22 @@ static void timed_multiply(coc_backend *b, int64_t n, double factor, const real 
     add(b, COC_TIME_DENSE, begin, 0);
 }
 
+static void timed_add(coc_backend *b, int64_t n, const real *x, real *out)
+{
+    const double begin = coc_clock_seconds();
+
+    inner(b)->add(b, n, x, out);
+    add(b, COC_TIME_DENSE, begin, 0);
+}
+
+static void timed_add_sums(coc_backend *b, int64_t n, const double *x, double *out)
+{
+    const double begin = coc_clock_seconds();
+
+    inner(b)->add_sums(b, n, x, out);
+    add(b, COC_TIME_DENSE, begin, 0);
+}
+
 static void timed_layer_norm_tanh_forward(coc_backend *b, int64_t n, int d, const real *x,
                                           const real *gamma, const real *beta, double eps, real *h,
                                           real *mean, real *inverse_std)
@@ -326,6 +342,8 @@ static const coc_ops timed_ops = {
     .linear_forward = timed_linear_forward,
     .linear_backward = timed_linear_backward,
     .multiply = timed_multiply,
+    .add = timed_add,
+    .add_sums = timed_add_sums,
     .layer_norm_tanh_forward = timed_layer_norm_tanh_forward,
     .layer_norm_tanh_backward = timed_layer_norm_tanh_backward,
     .contrast = timed_contrast,

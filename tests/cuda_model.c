@@ -158,7 +158,8 @@ static coc_status gradient(model *m)
     COC_TRY(coc_similarity_loss(m->similarity, m->params, m->h, m->h + PAIRS * d, &batch, m->dh,
                                 m->dh + PAIRS * d, NULL));
     COC_TRY(coc_encoder_backward(m->encoder, m->params, m->groups, &input, m->dh, NULL, NULL));
-    COC_TRY(coc_running_update(m->backend, m->params, m->groups->total, m->comm, 0.1, NULL));
+    COC_TRY(coc_running_update(m->backend, m->params, m->groups->total, m->comm, COC_REDUCTION_FAST,
+                               0.1, NULL));
     return COC_OK;
 }
 

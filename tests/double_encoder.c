@@ -261,14 +261,17 @@ static void running_statistics_are_the_mean_over_batches(void)
     first = malloc(bytes);
     second = malloc(bytes);
     loss_of(&m);
-    REQUIRE_OK(coc_running_update(m.backend, m.params, m.groups->total, m.comm, 1, NULL));
+    REQUIRE_OK(coc_running_update(m.backend, m.params, m.groups->total, m.comm, COC_REDUCTION_FAST,
+                                  1, NULL));
     memcpy(first, m.params->running, bytes);
     for (int64_t i = 0; i < (int64_t)CLIPS * 2 * SIDE * SIDE; i++)
         m.x[i] = 2 * m.x[i] + 0.5;
     loss_of(&m);
-    REQUIRE_OK(coc_running_update(m.backend, m.params, m.groups->total, m.comm, 0.5, NULL));
+    REQUIRE_OK(coc_running_update(m.backend, m.params, m.groups->total, m.comm, COC_REDUCTION_FAST,
+                                  0.5, NULL));
     memcpy(second, m.params->running, bytes);
-    REQUIRE_OK(coc_running_update(m.backend, m.params, m.groups->total, m.comm, 1, NULL));
+    REQUIRE_OK(coc_running_update(m.backend, m.params, m.groups->total, m.comm, COC_REDUCTION_FAST,
+                                  1, NULL));
     for (int64_t i = 0; i < m.params->runnings; i++)
         CHECK_NEAR(second[i], 0.5 * (first[i] + m.params->running[i]),
                    1e-12 * (1 + fabs(second[i])));

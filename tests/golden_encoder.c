@@ -341,7 +341,8 @@ static void check_step(const char *kind, bool masks)
     CHECK_NEAR(loss, want, loss_bar() * want);
     if (!masks) compare_blocks(&m, kind);
     compare_gradients(&m, kind);
-    REQUIRE_OK(coc_running_update(m.backend, m.params, m.groups->total, m.comm, 0.01, NULL));
+    REQUIRE_OK(coc_running_update(m.backend, m.params, m.groups->total, m.comm, COC_REDUCTION_FAST,
+                                  0.01, NULL));
     CHECK(m.params->batches > 0);
     compare_running(&m, kind);
     model_destroy(&m);

@@ -174,7 +174,8 @@ static coc_status compute(const global_batch *g, coc_comm *comm, model *m, outco
                                 m->dh + n * EMBEDDING, NULL));
     COC_TRY(coc_encoder_backward(m->encoder, p, m->groups, &m->input, m->dh, NULL, NULL));
     COC_TRY(coc_all_reduce(comm, "gradient", p->grad, p->weights, COC_FLOAT));
-    COC_TRY(coc_running_update(m->backend, p, m->groups->total, comm, 0.1, NULL));
+    COC_TRY(
+        coc_running_update(m->backend, p, m->groups->total, comm, COC_REDUCTION_FAST, 0.1, NULL));
     COC_TRY(m->backend->ops->finish(m->backend));
     o->loss = coc_similarity_result(m->similarity);
     o->weights = p->weights;

@@ -70,8 +70,10 @@ static void compare(coc_trainer *parts, const coc_step_result *in_parts, coc_tra
     CHECK_NEAR(in_parts->loss.columns, BATCH, 0);
     CHECK(error < (world->size == 1 ? 1e-6 : 1e-5));
     CHECK(of_w < (world->size == 1 ? 1e-6 : 1e-5));
-    REQUIRE_OK(coc_running_update(parts->backend, p, parts->passes.group_count, world, 0.5, NULL));
-    REQUIRE_OK(coc_running_update(whole->backend, w, whole->passes.group_count, alone, 0.5, NULL));
+    REQUIRE_OK(coc_running_update(parts->backend, p, parts->passes.group_count, world,
+                                  COC_REDUCTION_FAST, 0.5, NULL));
+    REQUIRE_OK(coc_running_update(whole->backend, w, whole->passes.group_count, alone,
+                                  COC_REDUCTION_FAST, 0.5, NULL));
     CHECK(coc_test_relative_error(p->running, w->running, w->runnings) < 1e-6);
     CHECK(p->batches == w->batches);
 }

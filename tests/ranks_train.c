@@ -84,9 +84,9 @@ static void compare_results(side *part, side *whole)
     CHECK_NEAR(part->result.loss.same_track, whole->result.loss.same_track, 1e-12);
     CHECK(coc_test_relative_error(p->grad, w->grad, w->weights) < 1e-5);
     REQUIRE_OK(coc_running_update(part->trainer->backend, p, part->trainer->passes.group_count,
-                                  world, 0.5, NULL));
+                                  world, COC_REDUCTION_FAST, 0.5, NULL));
     REQUIRE_OK(coc_running_update(whole->trainer->backend, w, whole->trainer->passes.group_count,
-                                  alone, 0.5, NULL));
+                                  alone, COC_REDUCTION_FAST, 0.5, NULL));
     CHECK(coc_test_relative_error(p->running, w->running, w->runnings) < 1e-5);
     CHECK(p->batches == w->batches);
 }

@@ -55,7 +55,7 @@ static coc_buckets begin(int64_t least)
     starts = waits = 0;
     failing = -1;
     memset(started, 0, sizeof started);
-    return coc_buckets_begin(&comm, grad, WEIGHTS, least);
+    return coc_buckets_begin(&comm, COC_REDUCTION_FAST, grad, WEIGHTS, least);
 }
 
 /* From the end on, without gap or overlap, each as soon as it has `least` weights. */

@@ -137,7 +137,7 @@ static coc_status settle_norms(coc_params *p)
     COC_TRY(coc_encoder_create(backend, p->network, CLIPS, true, &encoder));
     COC_TRY(coc_running_begin(p));
     COC_TRY(coc_encoder_forward(encoder, p, groups, &(coc_encoder_input){.n = CLIPS, .x = x}, h));
-    COC_TRY(coc_running_update(backend, p, groups->total, comm, 1, NULL));
+    COC_TRY(coc_running_update(backend, p, groups->total, comm, COC_REDUCTION_FAST, 1, NULL));
     coc_encoder_destroy(&encoder);
     coc_backend_destroy(&backend);
     coc_features_destroy(&features);

@@ -1,7 +1,9 @@
 /* train/buckets.h - gradients summed over ranks piece by piece, while backward goes on.
  *
  * Backward finishes the flat gradient from its end (model/params.h). As soon as a piece of at least
- * `least` weights is finished, its sum is started; the last piece takes what is left.
+ * `least` weights is finished, its sum is started; the last piece takes what is left. Over the
+ * fixed tree (loss.reduction) there is one piece, summed at the end: nothing is finished before the
+ * last leaf is.
  */
 #ifndef COC_TRAIN_BUCKETS_H
 #define COC_TRAIN_BUCKETS_H
@@ -13,6 +15,7 @@ enum { COC_MAX_BUCKETS = 128 };
 
 typedef struct {
     coc_comm *comm;
+    coc_reduction reduction;
     real *grad;     /* [weights], memory of comm's side */
     int64_t unsent; /* gradients at offsets >= unsent are on their way */
     int64_t least;
@@ -21,11 +24,12 @@ typedef struct {
 } coc_buckets;
 
 /* Of one step. One process alone has nothing to sum. */
-coc_buckets coc_buckets_begin(coc_comm *comm, real *grad, int64_t weights, int64_t least);
+coc_buckets coc_buckets_begin(coc_comm *comm, coc_reduction reduction, real *grad, int64_t weights,
+                              int64_t least);
 
 /* All gradients at offsets >= first are final on this rank (coc_gradient_ready; context: the
  * buckets). first 0: all of them. Calls come with falling `first`, the same on all ranks.
- * Collective. Errors: those of start_all_reduce. */
+ * Collective. Errors: those of start_all_reduce and coc_sum_over_ranks. */
 coc_status coc_buckets_ready(void *context, int64_t first);
 
 /* For all that were started, also after a failure; the first failure. Collective. Errors: those of

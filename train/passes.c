@@ -131,16 +131,20 @@ coc_status coc_passes_embed(coc_passes *p, const coc_batch *batch, bool masks,
         COC_TRY(take_rows(p, &part, batch));
         if (similarity != NULL)
             COC_TRY(coc_similarity_columns(similarity, p->params, &p->rows, h2, i));
+        if (p->stat_tree != NULL) COC_TRY(coc_tree_add(p->stat_tree, i, p->params->stat));
     }
     return COC_OK;
 }
 
-static coc_status back(coc_passes *p, const coc_batch_part *part, coc_place *place,
-                       coc_gradient_ready ready, void *context)
+static coc_status back(coc_passes *p, int64_t i, coc_place *place, coc_gradient_ready ready,
+                       void *context)
 {
-    COC_TRY(copy_rows(p, part, place, true));
-    return coc_encoder_backward(place->encoder, p->params, groups_of(p, part), &place->input,
-                                place->dh, ready, context);
+    const coc_batch_part part = coc_part_at(p->parts, i);
+
+    COC_TRY(copy_rows(p, &part, place, true));
+    COC_TRY(coc_encoder_backward(place->encoder, p->params, groups_of(p, &part), &place->input,
+                                 place->dh, ready, context));
+    return p->grad_tree != NULL ? coc_tree_add(p->grad_tree, i, p->params->grad) : COC_OK;
 }
 
 /* Those that are kept first: after that the source may write over their features. */
@@ -149,10 +153,9 @@ coc_status coc_passes_back(coc_passes *p, coc_gradient_ready ready, void *contex
     const int64_t count = p->parts->count, again = count - p->places;
 
     for (int64_t i = again; i < count; i++) {
-        const coc_batch_part part = coc_part_at(p->parts, i);
         const bool last = again == 0 && i == count - 1;
 
-        COC_TRY(back(p, &part, &p->place[place_of(p, i)], last ? ready : NULL, context));
+        COC_TRY(back(p, i, &p->place[place_of(p, i)], last ? ready : NULL, context));
     }
     for (int64_t i = 0; i < again; i++) {
         const coc_batch_part part = coc_part_at(p->parts, i);
@@ -160,7 +163,7 @@ coc_status coc_passes_back(coc_passes *p, coc_gradient_ready ready, void *contex
 
         COC_TRY(next_part(p, &batch));
         COC_TRY(embed(p, &part, batch, true, true, &p->place[0]));
-        COC_TRY(back(p, &part, &p->place[0], i == again - 1 ? ready : NULL, context));
+        COC_TRY(back(p, i, &p->place[0], i == again - 1 ? ready : NULL, context));
     }
     return COC_OK;
 }
@@ -201,6 +204,18 @@ static coc_status create_rows(coc_passes *p)
     return coc_device_alloc(device, rows, sizeof *p->row_set, &p->row_set);
 }
 
+/* W has its gradient from the loss, which sums it itself. */
+static coc_status create_trees(coc_passes *p, int places)
+{
+    const int64_t count = p->parts->count;
+
+    if (!p->parts->leaves) return COC_OK;
+    COC_TRY(
+        coc_tree_create(p->backend, count, 0, p->params->runnings, COC_TREE_SUMS, &p->stat_tree));
+    return coc_tree_create(p->backend, count, (count - places) % count, p->params->at.similarity,
+                           COC_TREE_REALS, &p->grad_tree);
+}
+
 coc_status coc_passes_create(coc_passes *p, int places)
 {
     const int64_t values = 2 * p->parts->rows * p->network->embedding;
@@ -211,6 +226,7 @@ coc_status coc_passes_create(coc_passes *p, int places)
     COC_TRY(take(p, values, &p->dh));
     for (int i = 0; i < places; i++)
         COC_TRY(create_place(p, &p->place[i]));
+    COC_TRY(create_trees(p, places));
     return create_rows(p);
 }
 
@@ -233,6 +249,8 @@ void coc_passes_destroy(coc_passes *p)
 
     coc_groups_destroy(&p->groups);
     coc_groups_destroy(&p->last_groups);
+    coc_tree_destroy(&p->stat_tree);
+    coc_tree_destroy(&p->grad_tree);
     for (int i = 0; p->place != NULL && i < p->places; i++) {
         coc_place *place = &p->place[i];
 
@@ -253,6 +271,17 @@ void coc_passes_destroy(coc_passes *p)
     device->release(device, p->row_set);
 }
 
+static int64_t tree_bytes(const coc_parts *parts, const coc_network *network, int places)
+{
+    const int64_t of_similarity = (int64_t)network->embedding * network->embedding;
+    const int64_t weights = coc_params_weights(network) - of_similarity;
+
+    if (!parts->leaves) return 0;
+    return coc_tree_bytes(parts->count, 0, coc_params_runnings(network), COC_TREE_SUMS) +
+           coc_tree_bytes(parts->count, (parts->count - places) % parts->count, weights,
+                          COC_TREE_REALS);
+}
+
 int64_t coc_passes_bytes(const coc_parts *parts, const coc_network *network, int places)
 {
     const int64_t clips = 2 * parts->most;
@@ -261,5 +290,6 @@ int64_t coc_passes_bytes(const coc_parts *parts, const coc_network *network, int
     const int64_t own = parts->count > 1 ? 2 * clips * network->embedding : 0;
     const int64_t rows = parts->count > 1 ? parts->rows * 28 : 0; /* label, two tracks, set */
 
-    return (embeddings + places * (masks + own)) * (int64_t)sizeof(real) + rows;
+    return (embeddings + places * (masks + own)) * (int64_t)sizeof(real) + rows +
+           tree_bytes(parts, network, places);
 }

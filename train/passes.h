@@ -8,6 +8,9 @@
  *     parts 0 1 2 3, two places     embed 0 1 2 3 | loss | back 2 3, embed and back 0, 1
  *
  * Backward goes part by part, so all places share the buffers that gradients pass through.
+ *
+ * Where parts are leaves (comm/parts.h) statistics and gradients of each are made alone, and summed
+ * over a tree; else one adds to those of the other.
  */
 #ifndef COC_TRAIN_PASSES_H
 #define COC_TRAIN_PASSES_H
@@ -15,6 +18,7 @@
 #include "comm/parts.h"
 #include "model/encoder.h"
 #include "model/similarity.h"
+#include "model/tree.h"
 #include "train/loader.h"
 
 /* A part between forward and backward; arrays on the backend's device. */
@@ -52,6 +56,7 @@ typedef struct {
     coc_part_seconds more;
     coc_groups *groups, *last_groups; /* of a part of full size; of the last where it is smaller */
     int64_t group_count;              /* of the batch, on all ranks */
+    coc_tree *stat_tree, *grad_tree;  /* over leaves; NULL where parts are none */
     real *h, *dh;                     /* [2][rows][d] anchors, then positives, of all parts */
     coc_similarity_batch rows;        /* what the loss reads of the batch at hand */
     int64_t *label;                   /* [rows] what rows points to when there are several parts */
@@ -72,12 +77,13 @@ int64_t coc_passes_bytes(const coc_parts *parts, const coc_network *network, int
 
 /* Embeds the batch whose first part is given: h, rows, and the columns of the similarity on their
  * way. masks: dropout and stochastic depth are drawn. similarity NULL: no columns. Statistics are
- * added to params->stat. Collective. Errors: those of the source, COC_ERR_RANKS, COC_ERR_DEVICE. */
+ * added to params->stat, which coc_running_begin has made 0. Collective. Errors: those of the
+ * source, COC_ERR_RANKS, COC_ERR_DEVICE. */
 coc_status coc_passes_embed(coc_passes *passes, const coc_batch *first, bool masks,
                             coc_similarity *similarity);
 
-/* From dh to params->grad. `ready` as of coc_encoder_backward, in the last part only. Collective.
- * Errors: the same, those of ready. */
+/* From dh to params->grad: added to what is there, over leaves to 0. `ready` as of
+ * coc_encoder_backward, in the last part only. Collective. Errors: the same, those of ready. */
 coc_status coc_passes_back(coc_passes *passes, coc_gradient_ready ready, void *context);
 
 #endif

@@ -109,7 +109,8 @@ static coc_status evaluate_model(const coc_selftest_model *m, outcome *o)
     coc_trainer *t = m->trainer;
 
     COC_TRY(gradient(m, &o->loss));
-    COC_TRY(coc_running_update(t->backend, t->params, t->passes.group_count, t->comm, 1, NULL));
+    COC_TRY(coc_running_update(t->backend, t->params, t->passes.group_count, t->comm,
+                               t->settings.loss.reduction, 1, NULL));
     COC_TRY(t->backend->ops->finish(t->backend));
     return fetch(t, o);
 }

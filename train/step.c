@@ -22,7 +22,8 @@ static coc_status compute_gradient(coc_trainer *t, const coc_batch *batch, coc_s
     coc_passes *p = &t->passes;
     const int64_t half = t->parts.rows * t->network.embedding;
     const double begin = coc_clock_seconds();
-    coc_buckets buckets = coc_buckets_begin(t->comm, t->params->grad, t->params->weights, BUCKET);
+    coc_buckets buckets = coc_buckets_begin(t->comm, t->settings.loss.reduction, t->params->grad,
+                                            t->params->weights, BUCKET);
     double embedded, compared;
     coc_status status, sent;
 
@@ -68,7 +69,7 @@ static coc_status update_weights(coc_trainer *t)
 
     t->backend->ops->clip_gradient(t->backend, p->weights, p->grad, t->settings.train.clip, t->now);
     COC_TRY(coc_running_update(t->backend, t->params, t->passes.group_count, t->comm,
-                               t->settings.model.bn_momentum, t->now));
+                               t->settings.loss.reduction, t->settings.model.bn_momentum, t->now));
     adam(t, 1, 0, w);
     adam(t, t->settings.train.similarity_rate, w, p->weights);
     return device->copy(device, t->host_now, t->now, sizeof *t->now, NULL);
@@ -238,7 +239,7 @@ coc_status coc_reestimate_running(coc_trainer *t, int64_t clips)
         /* momentum 1, 1/2, 1/3, ... makes the running value the mean over the rounds */
         COC_TRY_GOTO(status,
                      coc_running_update(t->backend, t->params, t->passes.group_count, t->comm,
-                                        1.0 / (double)(i + 1), NULL),
+                                        settings.loss.reduction, 1.0 / (double)(i + 1), NULL),
                      done);
         COC_TRY_GOTO(status, wait_step(t), done); /* b is used again */
     }

@@ -73,7 +73,7 @@ static coc_status plan_part(const coc_plan_for *f, coc_step_plan *p, int64_t siz
     const int64_t wanted = f->settings->train.keep_activations;
     coc_memory_needs needs;
 
-    COC_TRY(coc_parts_make(&ranks, f->settings->train.batch, size, &p->parts));
+    COC_TRY(coc_parts_make_for(&ranks, f->settings, size, &p->parts));
     p->places = wanted == 0 ? 1 : (int)(wanted < p->parts.count ? wanted : p->parts.count);
     needs = needs_of(f, p, p->places);
     if (wanted == 0 && f->memory > 0) COC_TRY(coc_memory_places_in(&needs, f->memory, &p->places));
@@ -84,17 +84,29 @@ static coc_status plan_part(const coc_plan_for *f, coc_step_plan *p, int64_t siz
     return COC_OK;
 }
 
+/* The next micro-batch to try, of whole groups; 0: there is none. Over the fixed tree a part has a
+ * micro-batch of each rank, and there is a power of two of them. */
+static int64_t smaller_part(const coc_plan_for *f, int64_t size)
+{
+    const int64_t group = f->settings->model.bn_group;
+
+    if (f->settings->loss.reduction == COC_REDUCTION_FIXED_TREE)
+        return size % (2 * group) == 0 ? size / 2 : 0;
+    size = size / group / 2 * group;
+    return size >= group && size >= f->ranks ? size : 0;
+}
+
 /* The largest micro-batch of whole groups, in steps of a factor of two, that fits; the loss's own
  * memory does not get smaller by it. */
 static coc_status find_fitting_part(const coc_plan_for *f, coc_step_plan *p)
 {
     const int64_t batch = f->settings->train.batch, group = f->settings->model.bn_group;
+    const int64_t largest = p->parts.leaves ? p->parts.most : batch;
     coc_step_plan try = *p;
 
-    p->fitting_part = p->fits ? p->parts.size : 0;
+    p->fitting_part = !p->fits ? 0 : p->parts.leaves ? p->parts.most : p->parts.size;
     if (p->fits || group == 0 || group >= batch) return COC_OK;
-    for (int64_t size = batch / group / 2 * group; size >= group && size >= f->ranks;
-         size = size / group / 2 * group) {
+    for (int64_t size = smaller_part(f, largest); size > 0; size = smaller_part(f, size)) {
         if (batch % size != 0 && batch % size < f->ranks) continue;
         COC_TRY(plan_part(f, &try, size));
         if (!try.fits) continue;

@@ -1,6 +1,8 @@
 #include "train/trainer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/memory.h"
@@ -108,8 +110,7 @@ int64_t coc_trainer_viewed(const coc_parts *parts, bool crops)
 
 static coc_status plan_model(coc_trainer *t, bool views, int *places)
 {
-    COC_TRY(
-        coc_parts_make(t->comm, t->settings.train.batch, t->settings.train.micro_batch, &t->parts));
+    COC_TRY(coc_parts_make_for(t->comm, &t->settings, t->settings.train.micro_batch, &t->parts));
     COC_TRY(coc_trainer_networks(&t->settings, &t->network, &t->seen));
     t->viewed = coc_trainer_viewed(&t->parts, views);
     return plan_memory(t, views ? t->viewed : 0, places);
@@ -138,12 +139,23 @@ static coc_status create_model(coc_trainer *t, bool views, int places)
     return coc_encoder_create(t->backend, &t->network, t->viewed, false, &t->viewer);
 }
 
+/* Sums over the fixed tree are the host's. */
+static coc_comm_settings comm_settings(const coc_settings *s)
+{
+    coc_comm_settings c = s->comm;
+
+    if (s->loss.reduction == COC_REDUCTION_FIXED_TREE && strcmp(c.backend, "auto") == 0)
+        snprintf(c.backend, sizeof c.backend, "mpi");
+    return c;
+}
+
 coc_status coc_trainer_create_model(coc_trainer *t)
 {
+    const coc_comm_settings comm = comm_settings(&t->settings);
     const bool views = coc_crop_frames(&t->settings.data) != COC_FRAMES && t->valid_sampler != NULL;
     int places = 1;
 
-    COC_TRY(coc_comm_for_device(t->world, t->backend->device, &t->settings.comm, &t->comm));
+    COC_TRY(coc_comm_for_device(t->world, t->backend->device, &comm, &t->comm));
     COC_TRY(coc_comm_agree(t->comm, "planning the model", plan_model(t, views, &places)));
     COC_TRY(agree_on_places(t, &places));
     COC_TRY(coc_comm_agree(t->comm, "making the model", create_model(t, views, places)));

@@ -25,6 +25,13 @@ __global__ void scale(int64_t n, float factor, const float *x, const float *y, f
     if (i < n) out[i] = factor * x[i] * (y != NULL ? y[i] : 1.0f);
 }
 
+template <typename T> __global__ void add_to(int64_t n, const T *x, T *out)
+{
+    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+
+    if (i < n) out[i] += x[i];
+}
+
 /* The sum over a block, in all its threads; left [WARPS]. */
 __device__ float sum_of_block(float x, float *left)
 {
@@ -99,6 +106,12 @@ dim3 blocks(int64_t count)
     return dim3((unsigned)divide_up(count, THREADS));
 }
 
+template <typename T> void add_array(coc_backend *b, int64_t n, const T *x, T *out)
+{
+    COC_LAUNCH(add_to<T>, blocks(n), dim3(THREADS), 0, coc_cuda_of(b)->stream, n, x, out);
+    coc_cuda_launched(b, "sum");
+}
+
 } // namespace
 
 void coc_cuda_linear_forward(coc_backend *b, int64_t n, int in, int out, const real *x,
@@ -128,6 +141,16 @@ void coc_cuda_multiply(coc_backend *b, int64_t n, double factor, const real *x, 
     COC_LAUNCH(scale, blocks(n), dim3(THREADS), 0, coc_cuda_of(b)->stream, n, (float)factor, x, y,
                out);
     coc_cuda_launched(b, "product");
+}
+
+void coc_cuda_add(coc_backend *b, int64_t n, const real *x, real *out)
+{
+    add_array(b, n, x, out);
+}
+
+void coc_cuda_add_doubles(coc_backend *b, int64_t n, const double *x, double *out)
+{
+    add_array(b, n, x, out);
 }
 
 void coc_cuda_layer_norm_tanh_forward(coc_backend *b, int64_t n, int d, const real *x,
