@@ -277,6 +277,23 @@ static void products_equal_reference(void)
     }
 }
 
+/* A sum of two has one rounding: the same bits. */
+static void additions_equal_reference(void)
+{
+    for (int64_t n = 1; n < 3000; n = n * 9 + 4) {
+        const coc_twin x = coc_twin_numbers(n, -1, 1), out = coc_twin_numbers(n, -1, 1),
+                       wide = coc_twin_doubles(n, -1, 1), sums = coc_twin_doubles(n, -1, 1);
+
+        for (coc_backend *b = ref; b != NULL; b = coc_twin_next(b)) {
+            b->ops->add(b, n, coc_twin_on(b, x), coc_twin_on(b, out));
+            b->ops->add_sums(b, n, coc_twin_on(b, wide), coc_twin_on(b, sums));
+        }
+        coc_twin_check("addition", out, 0, 0);
+        coc_twin_check("addition of sums", sums, 0, 0);
+        coc_twins_free();
+    }
+}
+
 int main(void)
 {
     ref = coc_test_backend("ref", COC_FP32);
@@ -291,6 +308,7 @@ int main(void)
         RUN(linears_equal_reference);
         RUN(layer_norms_equal_reference);
         RUN(products_equal_reference);
+        RUN(additions_equal_reference);
         coc_backend_destroy(&cuda);
     }
     coc_backend_destroy(&ref);

@@ -199,6 +199,16 @@ static void multiply_in_place(void)
     CHECK_NEAR(y[0] + 10 * y[1] + 100 * y[2], 4 + 100 + 1800, 0);
 }
 
+static void additions(void)
+{
+    double x[3] = {1, 2, 3}, y[3] = {40, 50, 60};
+
+    b->ops->add(b, 3, x, y);
+    CHECK_NEAR(y[0] + y[1] + y[2], 41 + 52 + 63, 0);
+    b->ops->add_sums(b, 2, x, y);
+    CHECK_NEAR(y[0] + y[1] + y[2], 42 + 54 + 63, 0);
+}
+
 int main(void)
 {
     if (coc_backend_create("ref", 1, &b) != COC_OK) return 1;
@@ -209,6 +219,7 @@ int main(void)
     RUN(running_statistics);
     RUN(fixed_statistics);
     RUN(multiply_in_place);
+    RUN(additions);
     if (b->ops->finish(b) != COC_OK) return 1;
     coc_backend_destroy(&b);
     return coc_test_result();

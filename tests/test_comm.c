@@ -78,6 +78,37 @@ static void parts_cover_the_batch_once(void)
     }
 }
 
+/* Leaves: every pair in one row of one rank, leaf j on rank j % ranks whole, and what is gathered
+ * of a part in the order of the pairs, for every number of ranks that divides them. */
+static void leaves_cover_the_batch_once(void)
+{
+    enum { LEAVES = 8, LEAF = 3, BATCH = LEAVES * LEAF };
+
+    for (int size = 1; size <= LEAVES; size *= 2) {
+        int owner[BATCH] = {0};
+
+        for (int rank = 0; rank < size; rank++) {
+            const coc_comm comm = {.rank = rank, .size = size};
+            coc_parts parts;
+
+            REQUIRE_OK(coc_parts_make_leaves(&comm, BATCH, LEAF, &parts));
+            CHECK(parts.leaves && parts.count == LEAVES / size && parts.most == LEAF);
+            CHECK(parts.rows == BATCH / size && parts.size == LEAF * size);
+            for (int64_t i = 0; i < parts.count; i++) {
+                const coc_batch_part part = coc_part_at(&parts, i);
+
+                CHECK(part.pairs == LEAF && part.row == i * LEAF && part.first % LEAF == 0);
+                CHECK(part.first / LEAF % size == rank);
+                CHECK(part.first == part.begin + rank * LEAF && part.begin % parts.size == 0);
+                for (int64_t pair = part.first; pair < part.first + part.pairs; pair++)
+                    owner[pair]++;
+            }
+        }
+        for (int pair = 0; pair < BATCH; pair++)
+            CHECK(owner[pair] == 1);
+    }
+}
+
 static void a_process_alone_has_every_collective(void)
 {
     /* Gather and scatter copy, sums and broadcasts leave the value, and a failure agreed on with
@@ -215,6 +246,7 @@ int main(void)
     RUN(shares_cover_everything_once);
     RUN(shares_of_many_things_do_not_overflow);
     RUN(parts_cover_the_batch_once);
+    RUN(leaves_cover_the_batch_once);
     RUN(a_process_alone_has_every_collective);
     RUN(every_stop_signal_sets_the_flag);
     RUN(where_counts_by_communicator);

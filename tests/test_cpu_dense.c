@@ -353,6 +353,20 @@ static void adam_agrees(void)
     free(grad);
 }
 
+/* A sum of two has one rounding: the same bits. */
+static void additions_agree(void)
+{
+    for (int64_t n = 1; n < 100000; n = 9 * n + 4) {
+        const twin out = make_twin(n);
+        float *x = numbers(n, 3);
+
+        ref->ops->add(ref, n, x, out.ref);
+        cpu->ops->add(cpu, n, x, out.cpu);
+        check_twin("addition", out, 0);
+        free(x);
+    }
+}
+
 /* ---- the same bits ---- */
 
 static void run_everything(coc_backend *b, float *out, double *sums)
@@ -444,6 +458,7 @@ int main(void)
     RUN(first_of_equal_logits_is_largest);
     RUN(nan_reaches_the_loss);
     RUN(adam_agrees);
+    RUN(additions_agree);
     RUN(runs_repeat_bit_for_bit);
     RUN(rows_do_not_depend_on_the_batch);
     if (cpu->ops->finish(cpu) != COC_OK) return 1;

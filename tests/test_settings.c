@@ -328,6 +328,12 @@ static void contradictions_are_refused(void)
         CHECK(coc_settings_check(&s) == COC_ERR_SETTING);
         CHECK(strstr(coc_error_text(), "does not divide train.batch (64)") != NULL);
     }
+    REQUIRE_OK(read_text("train: {steps: 1}\nloss: {reduction: fixed-tree}", &s));
+    CHECK(coc_settings_check(&s) == COC_OK);
+    REQUIRE_OK(
+        read_text("train: {steps: 1}\nloss: {reduction: fixed-tree}\ncomm: {backend: nccl}", &s));
+    CHECK(coc_settings_check(&s) == COC_ERR_SETTING);
+    CHECK(strstr(coc_error_text(), "comm.backend: nccl") != NULL);
     REQUIRE_OK(read_text("train: {steps: 10, warmup: 11}", &s));
     CHECK(coc_settings_check(&s) == COC_ERR_SETTING);
 }
