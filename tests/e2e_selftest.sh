@@ -13,7 +13,7 @@ small=(--config "$COCOLA_SOURCE/configs/quickstart.yaml" --set model.width=0.1 -
 
 echo "all checks on two ranks"
 TMPDIR=$work/tmp ranks 2 "$COCOLA" selftest "${small[@]}" >table 2>err || fail "exit code $?: $(cat err)"
-for check in collectives links ranks differences passes resume; do
+for check in collectives links ranks differences passes tree resume; do
     grep -q "^$check .* ok " table || fail "no line of $check"
 done
 grep -q FAILED table && fail "a line failed: $(grep FAILED table)"

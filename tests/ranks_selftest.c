@@ -1,6 +1,7 @@
 /* The self-test passes what is right and fails each of the rules by which programs that train on
  * several ranks go wrong, which are put in here on purpose: between the program and its
  * communicator. Each must fail on the lines it is wrong for, and on no others. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -27,6 +28,7 @@ typedef enum {
     MEAN_STATISTICS,    /* running statistics are divided once more */
     WRONG_ORDER,        /* two columns change places */
     NO_GATHER,          /* the other ranks' columns never come */
+    RANK_ORDER,         /* the sum of the gradient is added in rank order */
     ANY_REDUCE,         /* collectives that are wrong for whatever they carry */
     ANY_SCATTER,
     ANY_GATHER,
@@ -92,6 +94,29 @@ static coc_status wrong_reduce(coc_comm *comm, const char *what, void *buffer, i
     return world->ops->start_all_reduce(comm, what, buffer, count, type, stream, request);
 }
 
+/* recv = the sum of the ranks' numbers first .. first + own - 1 of `all`, rank by rank. */
+static coc_status add_in_rank_order(coc_comm *comm, const float *send, int64_t all, int64_t first,
+                                    int64_t own, float *recv)
+{
+    int64_t counts[8];
+    float *gathered = malloc((size_t)(all * comm->size) * sizeof *gathered);
+    coc_status status;
+
+    if (gathered == NULL || comm->size > 8) abort();
+    for (int r = 0; r < comm->size; r++)
+        counts[r] = all;
+    status = coc_all_gather(world, "other order", send, gathered, counts, COC_FLOAT);
+    for (int64_t i = 0; i < own && status == COC_OK; i++) {
+        float sum = 0;
+
+        for (int r = 0; r < comm->size; r++)
+            sum += gathered[r * all + first + i];
+        recv[i] = sum;
+    }
+    free(gathered);
+    return status;
+}
+
 static coc_status wrong_scatter(coc_comm *comm, const char *what, const void *send, void *recv,
                                 const int64_t *counts, coc_type type, coc_stream *stream,
                                 coc_request **request)
@@ -110,6 +135,8 @@ static coc_status wrong_scatter(coc_comm *comm, const char *what, const void *se
         if (state.rule == NO_SLICE) scale(recv, counts[comm->rank], 0);
         return COC_OK;
     }
+    if (state.rule == RANK_ORDER && is(what, "sum of gradients"))
+        return add_in_rank_order(comm, send, all, first, counts[comm->rank], recv);
     if (columns && state.rule == MEAN_SLICE) scale((float *)send, all, 1.0 / world->size);
     return world->ops->start_reduce_scatter(comm, what, send, recv, counts, type, stream, request);
 }
@@ -306,6 +333,14 @@ static void wrong_factors_are_named(void)
     check_rule(&factor);
 }
 
+/* Right to rounding, but not to the bit; of two numbers there is one order alone. */
+static void another_order_is_named(void)
+{
+    static const expectation order = {"sum in rank order", RANK_ORDER, "tree", 4, "gradient"};
+
+    if (world->size == 4) check_rule(&order);
+}
+
 /* One of three links takes far longer. */
 static void a_slow_link_is_named(void)
 {
@@ -319,6 +354,7 @@ static int run_all(void)
     RUN(what_is_right_passes);
     RUN(wrong_rules_are_named);
     RUN(wrong_factors_are_named);
+    RUN(another_order_is_named);
     RUN(a_slow_link_is_named);
     return coc_test_result();
 }

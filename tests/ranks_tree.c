@@ -243,6 +243,10 @@ static int run_all(void)
         return 1;
     }
     if (device != NULL) {
+        coc_backend *found;
+
+        if (coc_backend_create(device, 1, &found) != COC_OK) return COC_TEST_SKIPPED;
+        coc_backend_destroy(&found);
         RUN(device_does_not_depend_on_ranks);
         return coc_test_result();
     }

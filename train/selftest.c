@@ -19,6 +19,8 @@ static const coc_selftest_check checks[] = {
      coc_selftest_differences},
     {"passes", "gradient of a batch that is embedded in parts, twice, with that of the whole",
      coc_selftest_passes},
+    {"tree", "bits of a step with loss.reduction: fixed-tree with those of one rank alone",
+     coc_selftest_tree},
     {"resume", "weights after a checkpoint was written, read and trained on, bit for bit",
      coc_selftest_resume},
     {NULL, NULL, NULL},
@@ -140,6 +142,7 @@ coc_settings coc_selftest_small(const coc_settings *run, int ranks, int groups)
     s.model.bn_group = groups == 1 ? 0 : size;
     s.train.batch = groups * size;
     s.train.micro_batch = 0;
+    s.loss.reduction = COC_REDUCTION_FAST; /* any shares */
     s.loss.k = columns && groups > 1 ? size : 0;
     s.train.steps = 0; /* the rate after the warm-up stays */
     s.train.warmup = 0;

@@ -87,6 +87,7 @@ coc_status coc_selftest_links(coc_selftest *test, const char *name);
 coc_status coc_selftest_ranks(coc_selftest *test, const char *name);
 coc_status coc_selftest_differences(coc_selftest *test, const char *name);
 coc_status coc_selftest_passes(coc_selftest *test, const char *name);
+coc_status coc_selftest_tree(coc_selftest *test, const char *name);
 coc_status coc_selftest_resume(coc_selftest *test, const char *name);
 
 #endif

@@ -259,6 +259,63 @@ coc_status coc_selftest_passes(coc_selftest *test, const char *name)
     return status;
 }
 
+/* ---- the fixed tree beside one rank --------------------------------------------------------- */
+
+/* Two leaves a rank, of two batch-norm groups each; one of a rank's is embedded twice. */
+static coc_settings tree_settings(const coc_selftest *test)
+{
+    coc_settings s = coc_selftest_small(&test->settings, test->comm->size, 3);
+
+    s.loss.reduction = COC_REDUCTION_FIXED_TREE;
+    snprintf(s.comm.backend, sizeof s.comm.backend, "mpi");
+    s.model.bn_group = 1;
+    s.train.micro_batch = 2;
+    s.train.batch = 4 * (int64_t)test->comm->size;
+    s.train.keep_activations = 1;
+    s.loss.k = 0;
+    return s;
+}
+
+static coc_status compare_bits(coc_selftest *test, const char *name, const char *of, int64_t n,
+                               const void *many, const void *one, size_t size)
+{
+    const char *a = many, *b = one;
+    int64_t different = 0;
+
+    for (int64_t i = 0; i < n; i++, a += size, b += size)
+        different += memcmp(a, b, size) != 0;
+    return coc_selftest_add(test, name, of, (double)different, 0,
+                            "numbers that have other bits on one rank");
+}
+
+coc_status coc_selftest_tree(coc_selftest *test, const char *name)
+{
+    const int ranks = test->comm->size;
+    const coc_settings s = tree_settings(test);
+    outcome many = {.weights = 0}, one = {.weights = 0};
+    coc_status status;
+
+    if ((ranks & (ranks - 1)) != 0)
+        return coc_selftest_add(test, name, "ranks", ranks, NAN,
+                                "no power of two: they have no fixed tree");
+    status = evaluate(test, &s, test->comm, &many);
+    if (status == COC_OK)
+        status =
+            coc_comm_agree(test->comm, "one rank alone", evaluate(test, &s, test->alone, &one));
+    if (status == COC_OK)
+        status = compare_bits(test, name, "gradient", one.weights, many.gradient, one.gradient,
+                              sizeof *one.gradient);
+    if (status == COC_OK)
+        status = compare_bits(test, name, "running statistics", one.runnings, many.running,
+                              one.running, sizeof *one.running);
+    if (status == COC_OK)
+        status = compare_bits(test, name, "loss", 1, &many.loss.loss, &one.loss.loss,
+                              sizeof one.loss.loss);
+    outcome_free(&many);
+    outcome_free(&one);
+    return status;
+}
+
 /* ---- finite differences --------------------------------------------------------------------- */
 
 /* Share of the loss by which it is to change to either side, if the gradient is right: far above
