@@ -94,8 +94,7 @@ coc_status coc_encoder_backward(coc_encoder *encoder, coc_params *params, const 
  * ->batches change once: the mean over all `groups` of all ranks and forwards enters with
  * `momentum`, but for a step of which `now` (NULL: none) says that it is left out. Momenta 1, 1/2,
  * 1/3, ... make the mean over steps (coc_reestimate_running). The second is collective over comm,
- * and sums over its ranks as `reduction` says.
- * Errors: COC_ERR_DEVICE, COC_ERR_RANKS. */
+ * and sums over its ranks as `reduction` says. Errors: COC_ERR_DEVICE, COC_ERR_RANKS. */
 coc_status coc_running_begin(const coc_params *params);
 coc_status coc_running_update(coc_backend *backend, coc_params *params, int64_t groups,
                               coc_comm *comm, coc_reduction reduction, double momentum,

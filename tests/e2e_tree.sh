@@ -60,3 +60,10 @@ refused "a batch of 6 pairs in parts of 1" "$COCOLA" train --config small.yaml -
 refused "comm.backend: nccl adds in an order of its own" "$COCOLA" train --config small.yaml --out few --set comm.backend=nccl
 "$COCOLA" plan --config small.yaml --ranks 2 >plan.txt || fail "a plan"
 grep -q "2 of 2 pairs" plan.txt || { cat plan.txt >&2; fail "a part has a micro-batch of each rank"; }
+# What fits is told in batches that have a tree: a leaf of whole groups for each rank; in parts a power of two.
+"$COCOLA" plan --config small.yaml --ranks 2 --gpu-mem 0.5 --json >plan.json || fail "a plan in JSON"
+python3 -c '
+import json
+p = json.load(open("plan.json"))
+once, parts = p["largest_batch"], p["largest_batch_in_parts"]
+assert once > 0 and once % 2 == 0 and parts > once and parts & (parts - 1) == 0, p' || fail "the largest batches"

@@ -116,32 +116,47 @@ static coc_status find_fitting_part(const coc_plan_for *f, coc_step_plan *p)
     return COC_OK;
 }
 
-/* Of whole groups and a pair for every rank, by halves: more pairs never take less. */
+enum { MOST = 1 << 20 }; /* of train.batch */
+
+/* The n-th batch that is tried, from 1 on, and its micro-batch: whole groups and a pair for every
+ * rank; over the fixed tree a leaf for every rank, in parts a power of two of them. */
+static int64_t batch_tried(const coc_plan_for *f, bool in_parts, int64_t n, int64_t *size)
+{
+    const int64_t group = f->settings->model.bn_group > 0 ? f->settings->model.bn_group : 1;
+    const int64_t unit = group > f->ranks ? group : f->ranks;
+
+    *size = in_parts ? unit : 0;
+    if (f->settings->loss.reduction == COC_REDUCTION_FAST) return n * unit;
+    *size = in_parts ? group : n * group;
+    return in_parts ? group * f->ranks << (n - 1) : n * group * f->ranks;
+}
+
+/* By halves: more pairs never take less. */
 static coc_status find_largest(const coc_plan_for *f, const coc_step_plan *p, bool in_parts,
                                int64_t *largest)
 {
-    enum { MOST = 1 << 20 }; /* of train.batch */
-    const int64_t group = f->settings->model.bn_group, unit = group > f->ranks ? group : f->ranks;
-    int64_t good = 0, bad = MOST / unit + 1;
+    int64_t good = 0, bad = 1, size;
     coc_settings s = *f->settings;
     coc_plan_for other = *f;
     coc_step_plan try = *p;
 
     *largest = 0;
-    if (f->memory == 0 || (in_parts && group == 0)) return COC_OK;
+    if (f->memory == 0 || (in_parts && f->settings->model.bn_group == 0)) return COC_OK;
     other.settings = &s;
     s.train.keep_activations = 1;
+    while (batch_tried(f, in_parts, bad, &size) <= MOST)
+        bad++;
     while (bad - good > 1) {
         const int64_t middle = good + (bad - good) / 2;
 
-        s.train.batch = middle * unit;
-        COC_TRY(plan_part(&other, &try, in_parts ? unit : 0));
+        s.train.batch = batch_tried(f, in_parts, middle, &size);
+        COC_TRY(plan_part(&other, &try, size));
         if (try.fits)
             good = middle;
         else
             bad = middle;
     }
-    *largest = good * unit;
+    if (good > 0) *largest = batch_tried(f, in_parts, good, &size);
     return COC_OK;
 }
 
