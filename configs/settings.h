@@ -74,11 +74,15 @@ typedef struct {
     int threads; /* of the encoder; 0: OMP_NUM_THREADS */
 } coc_model_settings;
 
+/* Whether gradients of the loss leave out what cannot be seen in them. */
+typedef enum { COC_SCREENING_OFF, COC_SCREENING_AUTO } coc_screening;
+
 typedef struct {
     coc_negatives negatives; /* which columns count for a row */
     int64_t k;               /* pairs among which a row's columns are; 0: the whole batch */
     bool mask_same_track;    /* columns of the row's own track do not count, but the own one */
     coc_reduction reduction; /* the order in which all sums of a step over pairs are added */
+    coc_screening screening;
 } coc_loss_settings;
 
 typedef struct {

@@ -236,7 +236,7 @@ static void each(work share, const coc_cpu_block *k, int threads)
 
 static bool screened(const coc_cpu_block *k, int threads)
 {
-    if (!k->c->screen) return false;
+    if (!k->screen) return false;
     each(collect, k, threads);
     each(choose, k, threads);
     return coc_cpu_screen_holds(k, threads); /* the same answer in every thread */
@@ -261,10 +261,11 @@ static void run_block(const coc_cpu_block *k, int threads)
     }
 }
 
-static void add_results(const coc_cpu_block *k, int threads, double *results)
+/* Returns whether the block was summed over few entries. */
+static bool add_results(const coc_cpu_block *k, int threads, double *results)
 {
     const bool screening = k->da != NULL && k->c->screen;
-    const bool holds = screening && coc_cpu_screen_holds(k, threads);
+    const bool holds = k->screen && coc_cpu_screen_holds(k, threads);
 
     for (int64_t i = 0; i < k->rows; i++) {
         double *row = k->results[i];
@@ -280,6 +281,7 @@ static void add_results(const coc_cpu_block *k, int threads, double *results)
         results[COC_CONTRAST_KEPT] += (double)k->share[t].kept;
     results[COC_CONTRAST_BLOCKS] += screening;
     results[COC_CONTRAST_DENSE] += screening && !holds;
+    return holds;
 }
 
 void coc_cpu_contrast(coc_backend *b, const coc_contrast *c, float *da, float *dp, double *results)
@@ -287,6 +289,7 @@ void coc_cpu_contrast(coc_backend *b, const coc_contrast *c, float *da, float *d
     const int64_t rows = block_rows(c);
     coc_cpu_block k = {.c = c, .da = da, .dp = dp};
     coc_cpu_scratch scratch = {0};
+    int64_t pause = 0, wait = 0; /* blocks that are not screened after one that fell back */
 
     take_all(&k, rows, b->threads, &scratch);
     if (!coc_cpu_scratch_begin(b, &scratch)) return;
@@ -296,7 +299,15 @@ void coc_cpu_contrast(coc_backend *b, const coc_contrast *c, float *da, float *d
         k.padded = coc_cpu_panels(k.rows) * COC_TILE_WIDTH;
         for (int64_t i = k.rows; i < k.padded; i++)
             k.top[i] = INFINITY; /* no row: its exponentials are 0 */
+        k.screen = da != NULL && c->screen && wait == 0;
         run_block(&k, b->threads);
-        add_results(&k, b->threads, results);
+        if (add_results(&k, b->threads, results)) {
+            pause = 0;
+        } else if (wait > 0) {
+            wait--;
+        } else { /* rows of a batch are alike: the more of them fall back, the fewer are tried */
+            wait = pause;
+            pause = 2 * pause + 1;
+        }
     }
 }

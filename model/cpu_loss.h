@@ -24,7 +24,7 @@ typedef struct {
 
 /* Entries of a block that are collected at most: one of so many. With more than that the dense
  * products are as fast. */
-enum { COC_ENTRY_OF = 12 };
+enum { COC_ENTRY_OF = 8 };
 
 /* Bins of a row's exponentials, each a factor of 2: bin b holds 2^-b to 2^(1-b). */
 enum { COC_SCREEN_BINS = 32 };
@@ -51,6 +51,7 @@ typedef struct {
 typedef struct {
     const coc_contrast *c;
     float *da, *dp;
+    bool screen;               /* this block */
     int64_t first, rows;       /* of the block */
     int64_t padded, stride;    /* rows up to the end of the last panel; distance of columns of s */
     float *by_rows, *by_depth; /* the block of a, packed; by depth: times factor */

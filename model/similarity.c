@@ -24,7 +24,7 @@ struct coc_similarity {
     coc_comm *comm;
     coc_parts parts;
     int d;
-    bool mask_track;
+    bool mask_track, screen;
     int64_t calls;
     counts whole, last; /* of a part of full size, and of the last */
     coc_request *request[ON_THE_WAY];
@@ -149,6 +149,7 @@ coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, const coc
     s->d = d;
     s->leaves = leaves_of(parts);
     s->mask_track = settings != NULL && settings->mask_same_track;
+    s->screen = settings != NULL && settings->screening == COC_SCREENING_AUTO;
     status = coc_comm_agree(comm, "making the similarity", create_local(s));
     if (status == COC_OK)
         status = coc_comm_agree(comm, "memory of the similarity", create_arena(s));
@@ -361,7 +362,8 @@ static coc_contrast contrast_of(const coc_similarity *s, const coc_similarity_ba
                           .mask_track = s->mask_track,
                           .row_set = batch->row_set != NULL ? batch->row_set + row : NULL,
                           .column_set = batch->column_set,
-                          .scale = 1.0 / (double)s->parts.batch};
+                          .scale = 1.0 / (double)s->parts.batch,
+                          .screen = s->screen};
 }
 
 static coc_status contrast_leaves(coc_similarity *s, const coc_similarity_batch *batch,
@@ -419,7 +421,11 @@ coc_loss coc_similarity_result(const coc_similarity *s)
     return (coc_loss){.loss = results[COC_CONTRAST_LOSS],
                       .accuracy = results[COC_CONTRAST_RIGHT] / rows,
                       .columns = results[COC_CONTRAST_COUNTED] / rows,
-                      .same_track = results[COC_CONTRAST_SAME_TRACK] / rows};
+                      .same_track = results[COC_CONTRAST_SAME_TRACK] / rows,
+                      .kept = results[COC_CONTRAST_KEPT] / results[COC_CONTRAST_COUNTED],
+                      .dropped = results[COC_CONTRAST_DROPPED] / rows,
+                      .blocks = results[COC_CONTRAST_BLOCKS],
+                      .dense_blocks = results[COC_CONTRAST_DENSE]};
 }
 
 /* Rows that are on the host already: s [n] = a_i . p_i. */

@@ -26,6 +26,11 @@ typedef struct {
     double columns;    /* mean number of columns that counted for a row */
     double same_track; /* mean number of columns of the row's set and track but the own one,
                           counted or not (loss.mask_same_track) */
+    /* of the gradients, with loss.screening: auto on a backend that screens */
+    double kept;         /* share of the columns that counted over which they were summed */
+    double dropped;      /* mean share of the weight of a row's negatives that is left out */
+    double blocks;       /* blocks of rows, on all ranks; 0: no screening */
+    double dense_blocks; /* of these, those that needed all columns */
 } coc_loss;
 
 /* What the loss knows of a batch besides embeddings; n are this rank's rows (coc_parts), K columns

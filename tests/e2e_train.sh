@@ -99,7 +99,7 @@ says "going on from broken/checkpoints/best-" broken.txt
 same whole broken
 
 # ---- another number of ranks ---------------------------------------------------------------------
-train 3 stopped3 2>ranks.txt
+train 3 stopped3 --set loss.screening=auto 2>ranks.txt
 says "on another number of ranks" ranks.txt
 wait $again || fail "a run on one rank from config.yaml"
 wait $crowded || { cat crowded.txt >&2; fail "a batch of more pairs than windows still trains"; }
@@ -115,6 +115,10 @@ for x, y in zip(a, b):
     # the same samples; sums in another order drift apart by Adam's division by small numbers
     assert abs(x["loss"] - y["loss"]) <= (1e-5 if x["step"] == 1 else 2e-2) * x["loss"], (x, y)
     assert x["same_track"] == y["same_track"], (x, y)
+# rows as few as these are never screened: each of three ranks has one block, which needs all columns
+for said in (r["screening"] for r in b if "screening" in r):
+    assert said == {"kept": 1, "left_out": 0, "blocks": 3, "dense_blocks": 3}, said
+assert ("screening" in b[-1]) == ("stopped3" in sys.argv[2]), b[-1]
 PYTHON
 done
 

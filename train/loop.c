@@ -109,6 +109,10 @@ static coc_status log_step(loop *l, const coc_step_result *r)
                                 .columns = r->loss.columns,
                                 .same_track = r->loss.same_track,
                                 .skipped = l->skipped,
+                                .kept = r->loss.kept,
+                                .dropped = r->loss.dropped,
+                                .blocks = r->loss.blocks,
+                                .dense_blocks = r->loss.dense_blocks,
                                 .host_bytes = coc_peak_memory(),
                                 .wait = r->wait,
                                 .load = r->load,
@@ -236,6 +240,11 @@ static void say_what_begins(const loop *l)
         coc_log_root("comm.nccl_memory: %s has not been run on real "
                      "hardware yet; a rank that is late ends the job at once",
                      coc_nccl_memory_name(t->settings.comm.nccl_memory));
+    if (t->settings.loss.screening != COC_SCREENING_OFF &&
+        strcmp(t->settings.model.backend, "cpu") != 0)
+        coc_log_warn("loss.screening: backend %s sums gradients over all columns; only cpu leaves "
+                     "some out",
+                     t->settings.model.backend);
     if (t->settings.train.batch > coc_sampler_windows(t->sampler))
         coc_log_warn("train.batch: %" PRId64 " pairs a step, but there are %" PRId64
                      " windows: a step sees windows twice and takes them for each other's "

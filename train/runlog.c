@@ -128,6 +128,17 @@ static coc_status write_line(coc_runlog *log, json_t *object)
     return COC_OK;
 }
 
+static json_t *screening(const coc_runlog_record *r)
+{
+    json_t *object = json_object();
+
+    json_object_set_new(object, "kept", real_or_null(r->kept));
+    json_object_set_new(object, "left_out", real_or_null(r->dropped));
+    json_object_set_new(object, "blocks", json_integer((json_int_t)r->blocks));
+    json_object_set_new(object, "dense_blocks", json_integer((json_int_t)r->dense_blocks));
+    return object;
+}
+
 coc_status coc_runlog_step(coc_runlog *log, const coc_runlog_record *record)
 {
     const coc_runlog_record *r = record;
@@ -142,6 +153,7 @@ coc_status coc_runlog_step(coc_runlog *log, const coc_runlog_record *record)
     json_object_set_new(line, "columns", real_or_null(r->columns));
     json_object_set_new(line, "same_track", real_or_null(r->same_track));
     json_object_set_new(line, "skipped", json_integer(r->skipped));
+    if (r->blocks > 0) json_object_set_new(line, "screening", screening(r));
     json_object_set_new(memory, "host", json_integer(r->host_bytes));
     json_object_set_new(memory, "device", json_integer(r->device_bytes));
     json_object_set_new(line, "memory", memory);

@@ -18,6 +18,8 @@ typedef struct {
     double pairs_per_second;
     double columns, same_track;       /* mean number a row: that counted; of its own track */
     int64_t skipped;                  /* steps since the line before that were (train.on_nan) */
+    double kept, dropped;             /* coc_loss */
+    double blocks, dense_blocks;      /* likewise; no blocks: nothing is written of the four */
     int64_t host_bytes, device_bytes; /* of rank 0: largest resident; in use on its GPU, 0: none */
     double wait, load, features, encoder, contrast, communication, optimizer; /* seconds */
 } coc_runlog_record;
