@@ -17,7 +17,7 @@ enum { MOST_REPEATS = 101, MOST_SAMPLES = 4096 };
 
 typedef struct {
     coc_backend_choice on;
-    const char *screening;
+    const char *screening, *loss_precision;
     int64_t rows, columns, d, distinct, repeats, samples, threads;
     double std;
 } arguments;
@@ -48,6 +48,8 @@ static coc_status parse_arguments(int argc, char **argv, arguments *a, bool *don
          "standard deviation of the logits (default 10, as with published start values)"},
         {"--screening", "MODE", COC_OPTION_TEXT, &a->screening, false, 0, 0,
          "off (default) or auto, as the setting loss.screening"},
+        {"--loss-precision", "NAME", COC_OPTION_TEXT, &a->loss_precision, false, 0, 0,
+         "auto (default), fp32, tf32, tf32x3 or bf16, as the setting loss.precision"},
         {"--distinct", "N", COC_OPTION_INT, &a->distinct, false, 1, 1 << 24,
          "anchors that differ, over and over again (default 1024): accuracy costs so many rows"},
         {"--check", "N", COC_OPTION_INT, &a->samples, false, 0, MOST_SAMPLES,
@@ -153,6 +155,22 @@ static int64_t embedding_floats(const arguments *a)
     return (2 * a->rows + 3 * a->columns + 2 * a->d) * a->d;
 }
 
+static coc_status open_backend(bench *k)
+{
+    const char *name = k->args.loss_precision;
+    coc_model_settings settings = {.graphs = false};
+
+    COC_TRY(coc_backend_choice_set(&k->args.on, &settings));
+    for (int i = COC_LOSS_AUTO; i <= COC_LOSS_BF16; i++) {
+        settings.loss_precision = (coc_loss_precision)i;
+        if (strcmp(coc_loss_precision_name(settings.loss_precision), name) == 0)
+            return coc_backend_open(&settings, &k->b);
+    }
+    return COC_FAIL(COC_ERR_USAGE,
+                    "--loss-precision: '%.40s' is unknown; known: auto, fp32, tf32, tf32x3, bf16",
+                    name);
+}
+
 static coc_status prepare(bench *k)
 {
     const arguments *a = &k->args;
@@ -161,7 +179,7 @@ static coc_status prepare(bench *k)
     const double of_w = a->std / (0.394 * (double)a->d);
     const coc_device *device;
 
-    COC_TRY(coc_backend_choice_open(&a->on, NULL, &k->b));
+    COC_TRY(open_backend(k));
     device = k->b->device;
     COC_TRY(device_used(device, &k->taken));
     k->pool = a->distinct < a->rows ? a->distinct : a->rows;
@@ -375,6 +393,7 @@ coc_status coc_bench_loss(int argc, char **argv)
     COC_TRY(coc_alloc(1, sizeof *k, &k));
     k->args = (arguments){.on = {.backend = "cpu", .precision = "fp32", .conv = "own"},
                           .screening = "off",
+                          .loss_precision = "auto",
                           .rows = 8192,
                           .d = 512,
                           .distinct = 1024,

@@ -253,7 +253,12 @@ def sanitized_programs(ctx):
         ["step fp32", [ctx.cocola] + step + ["fp32"]],
         ["step bf16", [ctx.cocola] + step + ["bf16"]],
         ["step bf16, cuDNN", [ctx.cocola] + step + ["bf16", "--conv", "cudnn"]],
-        ["loss bf16", [ctx.test("bench_loss"), "cuda-bf16", "192", "320", "64", "1"]],
+        [
+            "loss bf16",
+            [ctx.cocola]
+            + "bench loss --backend cuda --precision bf16 --rows 192 --columns 320".split()
+            + "--d 64 --repeats 1 --check 0".split(),
+        ],
         ["features and embedding", [ctx.test("bench_embed"), "cuda-bf16", "0.1", "0.1", "2", "1"]],
     ]
 

@@ -160,14 +160,17 @@ def loss(ctx):
     against many columns."""
     cases = [(32, 64, 64)] if ctx.emulated else [(512, 131072, 512), (131072, 131072, 512)]
     rows = []
+    command = [ctx.cocola, "bench", "loss", "--backend", "cuda", "--precision", "bf16"]
+    command += ["--check", 0, "--repeats", 2 if ctx.emulated else 5]
     for precision, case in itertools.product(LOSS_PRECISIONS, cases):
-        words = list(case) + [1 if ctx.emulated else 5, precision]
-        text = ctx.must([ctx.test("bench_loss"), "cuda-bf16"] + words, "bench_loss", 90).text
-        found = re.search(r": ([\d.]+) ms ([\d.]+) TFLOP/s", text)
+        words = ["--rows", case[0], "--columns", case[1], "--d", case[2]]
+        words += ["--loss-precision", precision]
+        text = ctx.must(command + words, "cocola bench loss", 90).text
+        found = re.search(r"^contrast +[\d.]+ +([\d.]+) +([\d.]+)", text, re.M)
         if not found:
-            raise Failed("bench_loss: " + text.strip()[-200:], {"rows": rows})
+            raise Failed("cocola bench loss: " + text.strip()[-200:], {"rows": rows})
         row = dict(zip(("rows", "columns", "d"), case), precision=precision)
-        rows.append(dict(row, ms=float(found.group(1)), tflops=float(found.group(2))))
+        rows.append(dict(row, ms=1e3 * float(found.group(1)), tflops=float(found.group(2))))
     return "; ".join(
         "%s %d x %d: %.2f ms, %.1f TFLOP/s"
         % (r["precision"], r["rows"], r["columns"], r["ms"], r["tflops"])
