@@ -24,10 +24,10 @@ typedef struct {
 
 /* Entries of a block that are collected at most: one of so many. With more than that the dense
  * products are as fast. */
-enum { COC_ENTRY_OF = 8 };
+enum { COC_ENTRY_OF = 5 };
 
 /* Bins of a row's exponentials, each a factor of 2: bin b holds 2^-b to 2^(1-b). */
-enum { COC_SCREEN_BINS = 32 };
+enum { COC_SCREEN_BINS = 36 };
 
 /* One thread's columns of a block; arrays [padded] are by row. */
 typedef struct {
