@@ -9,11 +9,11 @@
 #include <jansson.h>
 #include <yaml.h>
 
-#include "cocola_revision.h"
 #include "comm/libraries.h"
 #include "model/libraries.h"
 #include "preprocess/libraries.h"
 #include "train/cli.h"
+#include "train/revision.h" /* made by the build */
 
 #ifdef __clang__
 #define COMPILER "clang " __clang_version__
