@@ -48,6 +48,15 @@ coc_status coc_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t
     return comm->ops->wait(comm, &request);
 }
 
+coc_status coc_rotate(coc_comm *comm, const char *what, const void *send, void *recv,
+                      const int64_t *counts, coc_type type)
+{
+    coc_request *request;
+
+    COC_TRY(comm->ops->start_rotate(comm, what, send, recv, counts, type, NULL, &request));
+    return comm->ops->wait(comm, &request);
+}
+
 /* Each rank adds up a slab of its own; slabs may be uneven, since every number is added by itself.
  */
 static coc_status sum_over_tree(coc_comm *comm, const char *what, char *buffer, int64_t count,

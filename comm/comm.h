@@ -62,6 +62,12 @@ typedef struct {
     coc_status (*start_broadcast)(coc_comm *comm, const char *what, void *buffer, int64_t count,
                                   coc_type type, int root, coc_stream *stream,
                                   coc_request **request);
+    /* recv [counts[previous rank]] = what the previous rank sends, send [counts[rank]] goes to the
+     * next; the last rank's next is rank 0. counts [size]. What is sent may be read meanwhile. Who
+     * waits, waits for these two only. Collective. */
+    coc_status (*start_rotate)(coc_comm *comm, const char *what, const void *send, void *recv,
+                               const int64_t *counts, coc_type type, coc_stream *stream,
+                               coc_request **request);
     /* Finish a started collective, for the stream that was given at its start; *request becomes
      * NULL, also after a failure. NULL is fine. Errors: COC_ERR_RANKS with the line described
      * above. */
@@ -131,6 +137,8 @@ coc_status coc_all_reduce(coc_comm *comm, const char *what, void *buffer, int64_
                           coc_type type);
 coc_status coc_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t count,
                          coc_type type, int root);
+coc_status coc_rotate(coc_comm *comm, const char *what, const void *send, void *recv,
+                      const int64_t *counts, coc_type type);
 /* all [size][bytes] = what each rank gives, in rank order: few bytes, as many from each; for every
  * side, over host memory. Collective. Errors: COC_ERR_RANKS, COC_ERR_MEMORY. */
 coc_status coc_gather_each(coc_comm *comm, const char *what, const void *own, int64_t bytes,

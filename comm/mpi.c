@@ -15,6 +15,9 @@
 enum { MOST_AT_ONCE = 1 << 30 };
 static int64_t piece = MOST_AT_ONCE;
 
+/* Of messages between two ranks. */
+enum { TAG_HERE = 1, TAG_ID, TAG_ROTATE };
+
 void coc_mpi_set_piece(int64_t elements)
 {
     piece = elements;
@@ -140,6 +143,15 @@ static int64_t sum_of(const int64_t *counts, int n)
     for (int i = 0; i < n; i++)
         sum += counts[i];
     return sum;
+}
+
+static int64_t largest_of(const int64_t *counts, int n)
+{
+    int64_t largest = 0;
+
+    for (int i = 0; i < n; i++)
+        if (counts[i] > largest) largest = counts[i];
+    return largest;
 }
 
 /* counts and, with offsets [size] behind them, where they begin. */
@@ -293,15 +305,13 @@ static coc_status start_reduce_scatter(coc_comm *comm, const char *what, const v
                                        coc_stream *stream, coc_request **request)
 {
     mover m = {.mpi = ((coc_mpi_comm *)comm->impl)->mpi, .type = type};
-    int64_t largest = 0;
     coc_status status;
 
     (void)stream;
     *request = NULL;
     COC_TRY(begin(comm, what, &m.request));
-    for (int rank = 0; rank < comm->size; rank++)
-        if (counts[rank] > largest) largest = counts[rank];
-    if (comm->size * largest <= piece) /* no less than the sum; the same choice on all ranks */
+    /* no less than the sum; the same choice on all ranks */
+    if (comm->size * largest_of(counts, comm->size) <= piece)
         status = scatter_at_once(m, comm->rank, comm->size, send, recv, counts);
     else
         status = scatter_by_rank(m, comm->size, send, recv, counts);
@@ -347,6 +357,52 @@ static coc_status start_broadcast(coc_comm *comm, const char *what, void *buffer
     COC_TRY(begin(comm, what, &m.request));
     status = broadcast_pieces(m, buffer, count, root);
     return started(comm, m.request, status, count, type, request);
+}
+
+/* One message after another, which MPI keeps in order. */
+static coc_status send_pieces(mover m, const void *send, int64_t count, int to)
+{
+    for (int64_t done = 0; done < count; done += piece) {
+        const char *at = (const char *)send + done * (int64_t)coc_type_bytes(m.type);
+        MPI_Request *handle;
+
+        COC_TRY(next_handle(m.request, &handle));
+        COC_TRY(coc_mpi_check(MPI_Isend(at, (int)piece_at(done, count), mpi_type(m.type), to,
+                                        TAG_ROTATE, m.mpi, handle),
+                              m.request->what));
+    }
+    return COC_OK;
+}
+
+static coc_status receive_pieces(mover m, void *recv, int64_t count, int from)
+{
+    for (int64_t done = 0; done < count; done += piece) {
+        char *at = (char *)recv + done * (int64_t)coc_type_bytes(m.type);
+        MPI_Request *handle;
+
+        COC_TRY(next_handle(m.request, &handle));
+        COC_TRY(coc_mpi_check(MPI_Irecv(at, (int)piece_at(done, count), mpi_type(m.type), from,
+                                        TAG_ROTATE, m.mpi, handle),
+                              m.request->what));
+    }
+    return COC_OK;
+}
+
+static coc_status start_rotate(coc_comm *comm, const char *what, const void *send, void *recv,
+                               const int64_t *counts, coc_type type, coc_stream *stream,
+                               coc_request **request)
+{
+    const int next = (comm->rank + 1) % comm->size;
+    const int previous = (comm->rank + comm->size - 1) % comm->size;
+    mover m = {.mpi = ((coc_mpi_comm *)comm->impl)->mpi, .type = type};
+    coc_status status;
+
+    (void)stream;
+    *request = NULL;
+    COC_TRY(begin(comm, what, &m.request));
+    status = receive_pieces(m, recv, counts[previous], previous);
+    if (status == COC_OK) status = send_pieces(m, send, counts[comm->rank], next);
+    return started(comm, m.request, status, largest_of(counts, comm->size), type, request);
 }
 
 /* ---- waiting */
@@ -396,7 +452,6 @@ static coc_status wait_device(coc_comm *comm, const coc_device *device, coc_stre
  * MPI communicator blocks, so it is begun only when everybody is there. */
 static coc_status meet(coc_comm *comm, int first, int last, uint64_t *id)
 {
-    enum { TAG_HERE = 1, TAG_ID };
     static uint64_t made;
     coc_mpi_comm *state = comm->impl;
     coc_request r = {.what = "subgroup", .step = comm->step, .all_here = MPI_REQUEST_NULL};
@@ -482,6 +537,7 @@ static const coc_comm_ops mpi_ops = {
     .start_reduce_scatter = start_reduce_scatter,
     .start_all_reduce = start_all_reduce,
     .start_broadcast = start_broadcast,
+    .start_rotate = start_rotate,
     .wait = wait_for,
     .alloc = coc_comm_host_alloc,
     .release = coc_comm_host_release,

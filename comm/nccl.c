@@ -223,6 +223,35 @@ static coc_status start_broadcast(coc_comm *comm, const char *what, void *buffer
     return started(comm, what, result, r, request);
 }
 
+/* Both ways in one group: each alone would wait for the other rank's other one. */
+static ncclResult_t send_and_receive(const coc_nccl *s, const void *send, void *recv,
+                                     const int64_t *counts, coc_type type)
+{
+    const int rank = s->comm->rank, size = s->comm->size;
+    const int next = (rank + 1) % size, previous = (rank + size - 1) % size;
+    ncclResult_t result = ncclGroupStart();
+
+    if (result == ncclSuccess && counts[rank] > 0)
+        result = ncclSend(send, (size_t)counts[rank], nccl_type(type), next, s->nccl,
+                          coc_cuda_stream(s->stream));
+    if (result == ncclSuccess && counts[previous] > 0)
+        result = ncclRecv(recv, (size_t)counts[previous], nccl_type(type), previous, s->nccl,
+                          coc_cuda_stream(s->stream));
+    return end_group(result);
+}
+
+static coc_status start_rotate(coc_comm *comm, const char *what, const void *send, void *recv,
+                               const int64_t *counts, coc_type type, coc_stream *stream,
+                               coc_request **request)
+{
+    coc_nccl_request *r;
+
+    *request = NULL;
+    COC_TRY(begin(comm, what, stream, &r));
+    return started(comm, what, send_and_receive(coc_nccl_of(comm), send, recv, counts, type), r,
+                   request);
+}
+
 /* ---- communicators -------------------------------------------------------------------------- */
 
 static void destroy(coc_comm *comm)
@@ -260,6 +289,7 @@ static const coc_comm_ops nccl_ops = {.name = "nccl",
                                       .start_reduce_scatter = start_reduce_scatter,
                                       .start_all_reduce = start_all_reduce,
                                       .start_broadcast = start_broadcast,
+                                      .start_rotate = start_rotate,
                                       .wait = wait_for,
                                       .alloc = coc_nccl_window_alloc,
                                       .release = coc_nccl_window_release,

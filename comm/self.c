@@ -75,6 +75,7 @@ static const coc_comm_ops self_ops = {
     .start_reduce_scatter = start_reduce_scatter,
     .start_all_reduce = start_all_reduce,
     .start_broadcast = start_broadcast,
+    .start_rotate = start_all_gather,
     .wait = wait_for,
     .alloc = coc_comm_host_alloc,
     .release = coc_comm_host_release,

@@ -179,16 +179,21 @@ static coc_status start_all_gather(coc_comm *comm, const char *what, const void 
     return started(r, status, recv, 0, total, request);
 }
 
-/* The result stands behind what was sent. */
+/* Where what is brought begins in the memory, behind `bytes` that are sent. */
+static size_t behind(size_t bytes)
+{
+    static const size_t aligned = 64;
+
+    return (bytes + aligned - 1) / aligned * aligned;
+}
+
 static coc_status start_reduce_scatter(coc_comm *comm, const char *what, const void *send,
                                        void *recv, const int64_t *counts, coc_type type,
                                        coc_stream *stream, coc_request **request)
 {
-    static const size_t aligned = 64;
     coc_comm *host = host_of(comm);
-    const size_t total = bytes_before(counts, comm->size, type);
+    const size_t total = bytes_before(counts, comm->size, type), at = behind(total);
     const size_t own = (size_t)counts[comm->rank] * coc_type_bytes(type);
-    const size_t at = (total + aligned - 1) / aligned * aligned;
     coc_status status;
     staged *r;
 
@@ -198,6 +203,27 @@ static coc_status start_reduce_scatter(coc_comm *comm, const char *what, const v
     status = host->ops->start_reduce_scatter(host, what, r->memory, r->memory + at, counts, type,
                                              NULL, &r->inner);
     return started(r, status, recv, at, own, request);
+}
+
+static coc_status start_rotate(coc_comm *comm, const char *what, const void *send, void *recv,
+                               const int64_t *counts, coc_type type, coc_stream *stream,
+                               coc_request **request)
+{
+    coc_comm *host = host_of(comm);
+    const int previous = (comm->rank + comm->size - 1) % comm->size;
+    const size_t sent = (size_t)counts[comm->rank] * coc_type_bytes(type), at = behind(sent);
+    const size_t brought = (size_t)counts[previous] * coc_type_bytes(type);
+    coc_status status;
+    staged *r;
+
+    *request = NULL;
+    COC_TRY(take_request(state_of(comm), at + brought, stream, &r));
+    /* what is fetched by nobody may still be read there by the stream */
+    COC_TRY(sent > 0 ? fetch(state_of(comm), r, 0, send, sent)
+                     : state_of(comm)->device->wait(state_of(comm)->device, stream));
+    status = host->ops->start_rotate(host, what, r->memory, r->memory + at, counts, type, NULL,
+                                     &r->inner);
+    return started(r, status, recv, at, brought, request);
 }
 
 static coc_status start_all_reduce(coc_comm *comm, const char *what, void *buffer, int64_t count,
@@ -315,6 +341,7 @@ static const coc_comm_ops staged_ops = {.name = "staged",
                                         .start_reduce_scatter = start_reduce_scatter,
                                         .start_all_reduce = start_all_reduce,
                                         .start_broadcast = start_broadcast,
+                                        .start_rotate = start_rotate,
                                         .wait = staged_wait,
                                         .alloc = take_memory,
                                         .release = give_memory,
@@ -328,6 +355,7 @@ static const coc_comm_ops alone_ops = {.name = "alone",
                                        .start_reduce_scatter = alone_all_gather,
                                        .start_all_reduce = alone_all_reduce,
                                        .start_broadcast = alone_broadcast,
+                                       .start_rotate = alone_all_gather,
                                        .wait = alone_wait,
                                        .alloc = take_memory,
                                        .release = give_memory,

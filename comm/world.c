@@ -75,6 +75,20 @@ static coc_status check_sums(coc_comm *comm, const int64_t *counts, double *buff
     return COC_OK;
 }
 
+static coc_status check_rotate(coc_comm *comm, const int64_t *counts)
+{
+    const int previous = (comm->rank + comm->size - 1) % comm->size;
+    const double mine[2] = {10.0 * comm->rank, 10.0 * comm->rank + 1};
+    double brought[2];
+
+    COC_TRY(coc_rotate(comm, "check of rotation", mine, brought, counts, COC_DOUBLE));
+    for (int64_t i = 0; i < counts[previous]; i++)
+        if (brought[i] != 10.0 * previous + (double)i)
+            return COC_FAIL(COC_ERR_RANKS, "MPI brings %g instead of %g from rank %d", brought[i],
+                            10.0 * previous + (double)i, previous);
+    return COC_OK;
+}
+
 /* Order and sums on a small pattern with uneven and zero counts. */
 static coc_status check_collectives(coc_comm *comm)
 {
@@ -90,6 +104,7 @@ static coc_status check_collectives(coc_comm *comm)
     if (status == COC_OK && last != comm->size - 1)
         status = COC_FAIL(COC_ERR_RANKS, "MPI broadcasts wrongly: %g instead of %d", last,
                           comm->size - 1);
+    if (status == COC_OK) status = check_rotate(comm, counts);
     free(counts);
     free(buffer);
     return status;

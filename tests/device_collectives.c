@@ -174,6 +174,38 @@ static void broadcasts(coc_comm *comm, const coc_device *device)
     comm->ops->release(comm, buffer);
 }
 
+/* All the way round, nothing waited for between: each rank's own comes back to it. */
+static void rotates(coc_comm *comm, const coc_device *device, bool equal)
+{
+    int64_t counts[MOST] = {0}, now[MOST] = {0};
+    int32_t values[LARGEST + 1], *slab[2];
+
+    (void)counts_of(counts, comm->size, equal);
+    for (int i = 0; i < 2; i++)
+        slab[i] = take(comm, LARGEST + 1, sizeof **slab);
+    for (int64_t i = 0; i <= LARGEST; i++)
+        values[i] = -1;
+    put(device, slab[1], values, sizeof values);
+    for (int64_t i = 0; i < LARGEST; i++)
+        values[i] = (int32_t)(100 * comm->rank + i);
+    put(device, slab[0], values, sizeof values);
+    for (int step = 0; step < comm->size; step++) {
+        const int owner = (comm->rank - step - 1 + 2 * comm->size) % comm->size;
+
+        for (int rank = 0; rank < comm->size; rank++)
+            now[rank] = counts[(rank - step + comm->size) % comm->size];
+        CHECK(coc_rotate(comm, "rotate", slab[step % 2], slab[1 - step % 2], now, COC_INT32) ==
+              COC_OK);
+        if (step > 0 && step < comm->size - 1) continue; /* without a wait */
+        get(comm, device, values, slab[1 - step % 2], sizeof values);
+        for (int64_t i = 0; i < counts[owner]; i++)
+            CHECK(values[i] == 100 * owner + i);
+        if (step == 0) CHECK(values[counts[owner]] == -1);
+    }
+    for (int i = 0; i < 2; i++)
+        comm->ops->release(comm, slab[i]);
+}
+
 static void nothing(coc_comm *comm)
 {
     int64_t counts[MOST] = {0};
@@ -182,6 +214,7 @@ static void nothing(coc_comm *comm)
     CHECK(coc_reduce_scatter(comm, "nothing", NULL, NULL, counts, COC_FLOAT) == COC_OK);
     CHECK(coc_all_reduce(comm, "nothing", NULL, 0, COC_FLOAT) == COC_OK);
     CHECK(coc_broadcast(comm, "nothing", NULL, 0, COC_FLOAT, 0) == COC_OK);
+    CHECK(coc_rotate(comm, "nothing", NULL, NULL, counts, COC_FLOAT) == COC_OK);
 }
 
 void coc_test_collectives(coc_comm *comm, const coc_device *device)
@@ -190,6 +223,7 @@ void coc_test_collectives(coc_comm *comm, const coc_device *device)
         gathers(comm, device, equal, false);
         gathers(comm, device, equal, true);
         scatters(comm, device, equal);
+        rotates(comm, device, equal);
     }
     for (int type = COC_BYTE; type <= COC_DOUBLE; type++)
         sums(comm, device, (coc_type)type);

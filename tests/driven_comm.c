@@ -2,13 +2,13 @@
  *
  *     driven_comm DEADLINE SCENARIO [RANK]
  *
- *     run      steps of a gather and a sum until a signal asks to stop; then all stop at one step
- *     absent   RANK starts MPI and then never comes to the others
- *     compute  as run, but from step 3 RANK computes for ever
- *     fail     as run, but in step 3 RANK returns a failure of its own
+ *     run      steps of a gather, a sum and a rotation until a signal asks to stop; then all stop
+ * at one step absent   RANK starts MPI and then never comes to the others compute  as run, but from
+ * step 3 RANK computes for ever fail     as run, but in step 3 RANK returns a failure of its own
  *     agree    as fail, but all ranks agree on it first
  *     apart    in step 3 rank 0 waits in its group of two; a second later all others go on in the
  *              world, rank 1 of that group too
+ *     rotate   as run, but from step 3 RANK computes for ever before it rotates
  *     every    in step 3 every rank returns a failure at the same time
  *
  * Every rank first prints "rank R pid P ready" to standard output. It ends as train/main.c does. */
@@ -30,6 +30,13 @@ static _Noreturn void compute_for_ever(void)
 {
     for (;;)
         coc_sleep_seconds(1);
+}
+
+static _Noreturn void say_and_compute(void)
+{
+    printf("computing\n");
+    fflush(stdout);
+    compute_for_ever();
 }
 
 /* Takes the place of MPI's own, which has this second name for it. */
@@ -54,11 +61,7 @@ static coc_status go_wrong(void)
 {
     const bool me = world->rank == chosen;
 
-    if (strcmp(scenario, "compute") == 0 && me) {
-        printf("computing\n");
-        fflush(stdout);
-        compute_for_ever();
-    }
+    if (strcmp(scenario, "compute") == 0 && me) say_and_compute();
     if (strcmp(scenario, "apart") == 0) return go_apart();
     if (strcmp(scenario, "agree") == 0)
         return coc_comm_agree(world, "reading",
@@ -72,7 +75,7 @@ static coc_status go_wrong(void)
 static coc_status step(float *sum, bool *stop)
 {
     int64_t counts[64];
-    float one = 1, all[64];
+    float one = 1, other, all[64];
 
     for (int rank = 0; rank < world->size; rank++)
         counts[rank] = 1;
@@ -80,6 +83,9 @@ static coc_status step(float *sum, bool *stop)
     if (world->step == 3) COC_TRY(go_wrong());
     *sum = 1;
     COC_TRY(coc_all_reduce(world, "gradient", sum, 1, COC_FLOAT));
+    if (world->step == 3 && strcmp(scenario, "rotate") == 0 && world->rank == chosen)
+        say_and_compute();
+    COC_TRY(coc_rotate(world, "columns", &one, &other, counts, COC_FLOAT));
     coc_sleep_seconds(0.005);
     return coc_comm_any(world, "stop", coc_stop_requested(), stop);
 }

@@ -78,6 +78,16 @@ a_computing_rank_is_named() {
     expect "rank [02] on $host: step 3, collective 'gradient': .*: rank 1 on $host is late: step 3, computing for [0-9]* s after 'embeddings'"
 }
 
+a_rank_that_does_not_rotate_is_named() {
+    # In a rotation a rank waits for two others only, and the third goes on: who is late is named all
+    # the same, by the next one in the ring, which cannot go on.
+    start 4 2 rotate 2
+    finish
+    [ "$code" = 6 ] || fail "exit code $code"
+    [ "$took" -lt 8000 ] || fail "took $took ms"
+    expect "rank [013] on $host: step 3, collective '[a-z]*': .*: rank 2 on $host is late: step 3, computing for [0-9]* s after 'gradient'"
+}
+
 an_absent_rank_ends_the_start() {
     # A rank that never comes to the first exchange cannot be named, but the others do not wait for it
     # for ever: the first one of them speaks.
@@ -215,7 +225,7 @@ copies_of_one_rank_are_refused() {
 }
 
 command -v mpirun >/dev/null || exit 77
-for test in a_stopped_rank_is_named a_computing_rank_is_named \
+for test in a_stopped_rank_is_named a_computing_rank_is_named a_rank_that_does_not_rotate_is_named \
     an_absent_rank_ends_the_start an_absent_rank_ends_the_start a_rank_that_left_its_group_is_named a_failing_rank_ends_all \
     an_agreed_failure_is_said_once a_failure_of_all_is_said_once a_killed_rank_ends_all \
     a_signal_stops_all_at_one_step every_collective_of_a_step_is_watched a_second_interrupt_ends_the_process \

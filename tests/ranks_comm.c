@@ -104,12 +104,37 @@ static void broadcast_from_each(coc_comm *comm)
     }
 }
 
+/* What a rank has after each of so many steps is that of the rank so far before it. */
+static void rotate_around(coc_comm *comm)
+{
+    int64_t counts[MOST], now[MOST];
+    float slab[2][8];
+
+    uneven(counts, comm->size);
+    for (int64_t i = 0; i < 8; i++)
+        slab[0][i] = (float)(100 * comm->rank + i);
+    for (int step = 0; step < comm->size; step++) {
+        float *held = slab[step % 2], *brought = slab[1 - step % 2];
+        const int owner = (comm->rank - step - 1 + 2 * comm->size) % comm->size;
+
+        for (int rank = 0; rank < comm->size; rank++)
+            now[rank] = counts[(rank - step + comm->size) % comm->size];
+        for (int i = 0; i < 8; i++)
+            brought[i] = -1;
+        REQUIRE_OK(coc_rotate(comm, "rotate", held, brought, now, COC_FLOAT));
+        for (int64_t i = 0; i < counts[owner]; i++)
+            CHECK(brought[i] == (float)(100 * owner + i));
+        CHECK(brought[counts[owner]] == -1);
+    }
+}
+
 static void every_collective(coc_comm *comm)
 {
     gather_uneven(comm);
     scatter_uneven(comm);
     reduce_types(comm);
     broadcast_from_each(comm);
+    rotate_around(comm);
 }
 
 static void collectives_are_exact_with_uneven_and_zero_counts(void)
@@ -137,6 +162,7 @@ static void counts_may_all_be_zero(void)
     REQUIRE_OK(coc_reduce_scatter(world, "nothing", NULL, NULL, counts, COC_FLOAT));
     REQUIRE_OK(coc_all_reduce(world, "nothing", NULL, 0, COC_FLOAT));
     REQUIRE_OK(coc_broadcast(world, "nothing", NULL, 0, COC_FLOAT, 0));
+    REQUIRE_OK(coc_rotate(world, "nothing", NULL, NULL, counts, COC_FLOAT));
 }
 
 static void gather_works_in_place(void)
@@ -194,6 +220,43 @@ static void several_collectives_are_in_flight(void)
         for (int i = 0; i < LARGEST >> b; i += 7)
             CHECK(buckets[b * LARGEST + i] == (float)(sum * ((b * LARGEST + i) % 100)));
     free(buckets);
+}
+
+static void rotations_are_in_flight_beside_others(void)
+{
+    /* A large rotation, of other counts on every rank and so on both sides of what counts as large,
+     * and a small one after it, both started before a sum is, arrive whole, in whatever order they
+     * are waited for; what is sent may be read meanwhile. */
+    enum { LARGE = 8 << 10 }; /* 32 KiB */
+    const int previous = (world->rank + world->size - 1) % world->size;
+    int64_t counts[MOST], ones[MOST];
+    float *sent = malloc((LARGE + MOST) * sizeof *sent), *brought = calloc(LARGE + MOST, 4);
+    float mine = (float)world->rank, other = -1;
+    coc_request *large, *small;
+    int32_t sum = 1;
+
+    REQUIRE(sent != NULL && brought != NULL);
+    for (int rank = 0; rank < world->size; rank++) {
+        counts[rank] = LARGE - 2 + 2 * rank;
+        ones[rank] = 1;
+    }
+    for (int i = 0; i < LARGE + MOST; i++)
+        sent[i] = (float)(world->rank + i % 1000);
+    REQUIRE_OK(
+        world->ops->start_rotate(world, "large", sent, brought, counts, COC_FLOAT, NULL, &large));
+    REQUIRE_OK(
+        world->ops->start_rotate(world, "small", &mine, &other, ones, COC_FLOAT, NULL, &small));
+    REQUIRE_OK(coc_all_reduce(world, "sum", &sum, 1, COC_INT32));
+    CHECK(sent[7] == (float)(world->rank + 7));
+    REQUIRE_OK(world->ops->wait(world, &small));
+    REQUIRE_OK(world->ops->wait(world, &large));
+    CHECK(large == NULL && small == NULL);
+    CHECK(sum == world->size && other == (float)previous);
+    for (int64_t i = 0; i < counts[previous]; i++)
+        CHECK(brought[i] == (float)(previous + i % 1000));
+    CHECK(brought[counts[previous]] == 0);
+    free(sent);
+    free(brought);
 }
 
 static void subgroups_work_beside_the_world(void)
@@ -369,6 +432,7 @@ int main(void)
     RUN(counts_may_all_be_zero);
     RUN(gather_works_in_place);
     RUN(several_collectives_are_in_flight);
+    RUN(rotations_are_in_flight_beside_others);
     RUN(subgroups_work_beside_the_world);
     RUN(sums_do_not_depend_on_who_comes_first);
     RUN(agreement_keeps_one_message);

@@ -63,6 +63,7 @@ const fault &planned()
 int executed; /* collectives of this process */
 int group_depth;
 std::vector<ncclComm *> in_group; /* communicators with calls of the open group */
+std::set<ncclComm *> with_messages;
 
 size_t bytes_of(ncclDataType_t type)
 {
@@ -155,6 +156,67 @@ ncclResult_t give(ncclComm *comm, const void *send, size_t send_bytes, const voi
     comm->state = ncclInProgress;
     comm->looks_left = NCCL_LOOKS;
     return ncclInProgress;
+}
+
+/* ---- messages between two ranks ---- */
+
+/* All of a group are under way together; one alone waits until its other side has come. */
+void exchange(ncclComm *comm, const std::vector<ncclComm::message> &messages)
+{
+    std::vector<MPI_Request> requests(messages.size());
+    std::vector<MPI_Status> states(messages.size());
+    int done = 0;
+
+    for (size_t i = 0; i < messages.size(); i++) {
+        const ncclComm::message &m = messages[i];
+
+        if (m.send != nullptr)
+            MPI_Issend(m.send, static_cast<int>(m.bytes), MPI_BYTE, m.peer, 0, comm->mpi,
+                       &requests[i]);
+        else
+            MPI_Irecv(m.recv, static_cast<int>(m.bytes), MPI_BYTE, m.peer, 0, comm->mpi,
+                      &requests[i]);
+    }
+    for (int tries = 0; !done; tries++) {
+        MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, states.data());
+        if (!done && tries > 100) usleep(50);
+    }
+    for (size_t i = 0; i < messages.size(); i++) {
+        int count = 0;
+
+        if (messages[i].send != nullptr) continue;
+        MPI_Get_count(&states[i], MPI_BYTE, &count);
+        if (static_cast<size_t>(count) == messages[i].bytes) continue;
+        comm->last = "emulated: the two sides of a message are of different length";
+        comm->state = ncclInternalError;
+    }
+}
+
+/* The messages since the group was opened, as one piece of work. */
+ncclResult_t give_messages(ncclComm *comm)
+{
+    const std::vector<ncclComm::message> messages = comm->messages;
+    const cudaStream_t stream = messages[0].stream;
+    const void *buffer = messages[0].send != nullptr ? messages[0].send : messages[0].recv;
+
+    comm->messages.clear();
+    for (const ncclComm::message &m : messages)
+        if (m.stream != stream)
+            return fail_call(comm, ncclInvalidUsage, "emulated: messages of two streams");
+    return give(comm, buffer, messages[0].bytes, buffer, messages[0].bytes, stream,
+                [=] { exchange(comm, messages); });
+}
+
+ncclResult_t give_message(ncclComm *comm, const ncclComm::message &m)
+{
+    if (m.peer < 0 || m.peer >= comm->size)
+        return fail_call(comm, ncclInvalidArgument, "emulated: no such rank");
+    if (!on_device(m.send != nullptr ? m.send : m.recv, m.bytes))
+        return fail_call(comm, ncclInvalidArgument, "emulated: a buffer is not on the device");
+    comm->messages.push_back(m);
+    if (group_depth == 0) return give_messages(comm);
+    with_messages.insert(comm);
+    return ncclSuccess;
 }
 
 /* ---- start ---- */
@@ -462,6 +524,18 @@ ncclResult_t ncclReduce(const void *send, void *recv, size_t count, ncclDataType
     });
 }
 
+ncclResult_t ncclSend(const void *send, size_t count, ncclDataType_t type, int peer,
+                      ncclComm_t comm, cudaStream_t stream)
+{
+    return give_message(comm, {send, nullptr, count * bytes_of(type), peer, stream});
+}
+
+ncclResult_t ncclRecv(void *recv, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream)
+{
+    return give_message(comm, {nullptr, recv, count * bytes_of(type), peer, stream});
+}
+
 ncclResult_t ncclGroupStart(void)
 {
     group_depth++;
@@ -470,8 +544,25 @@ ncclResult_t ncclGroupStart(void)
 
 ncclResult_t ncclGroupEnd(void)
 {
+    const std::set<ncclComm *> comms = with_messages;
+
     if (group_depth == 0) return ncclInvalidUsage;
-    if (--group_depth > 0 || in_group.empty()) return ncclSuccess;
+    if (group_depth > 1) {
+        group_depth--;
+        return ncclSuccess;
+    }
+    with_messages.clear();
+    for (ncclComm *comm : comms) {
+        const ncclResult_t result = give_messages(comm);
+
+        if (result != ncclSuccess) {
+            group_depth = 0;
+            in_group.clear();
+            return result;
+        }
+    }
+    group_depth = 0;
+    if (in_group.empty()) return ncclSuccess;
     for (ncclComm *comm : in_group) {
         comm->state = ncclInProgress;
         comm->looks_left = NCCL_LOOKS;

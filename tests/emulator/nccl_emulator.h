@@ -33,6 +33,14 @@ struct ncclComm {
         std::function<void()> work;
     };
     std::vector<call> pending; /* under way to the stream */
+    struct message {
+        const void *send; /* or */
+        void *recv;
+        size_t bytes;
+        int peer;
+        cudaStream_t stream;
+    };
+    std::vector<message> messages; /* of the open group */
     int looks_left = 0;
 };
 
