@@ -26,6 +26,9 @@ void coc_cpu_linear_forward(coc_backend *b, int64_t n, int in, int out, const fl
 void coc_cpu_linear_backward(coc_backend *b, int64_t n, int in, int out, const float *x,
                              const float *w, const float *dy, float *dx, float *dw, float *dbias);
 void coc_cpu_contrast(coc_backend *b, const coc_contrast *c, float *da, float *dp, double *results);
+void coc_cpu_tile_forward(coc_backend *b, const coc_contrast *c, coc_contrast_row *row);
+void coc_cpu_tile_backward(coc_backend *b, const coc_contrast *c, const coc_contrast_row *row,
+                           float *da, float *dp);
 void coc_cpu_add(coc_backend *b, int64_t n, const float *x, float *out);
 void coc_cpu_clip_gradient(coc_backend *b, int64_t n, const float *x, double largest, coc_now *now);
 void coc_cpu_adam(coc_backend *b, int64_t n, const coc_adam *settings, const coc_now *now,

@@ -72,8 +72,20 @@ typedef struct {
     const uint64_t *row_track, *column_track; /* both or neither; only excluded if mask_track */
     bool mask_track;
     double scale;
+    /* Of a tile, whose columns are some of the contrast's: [columns], ascending: what labels call
+     * them. NULL: 0, 1, ... */
+    const int64_t *number;
     bool screen; /* leave out what cannot be seen in the gradients: cpu only, see below */
 } coc_contrast;
+
+/* What is known of a row of a contrast when some of its columns have been seen; all 0: none yet. */
+typedef struct {
+    double top;                  /* largest logit of columns that count */
+    double sum;                  /* of exp(logit - top) over them */
+    double own;                  /* the label's logit, if it has been seen */
+    int64_t best;                /* number of the first column with the largest logit */
+    int64_t counted, same_track; /* columns: see COC_CONTRAST_COUNTED, COC_CONTRAST_SAME_TRACK */
+} coc_contrast_row;
 
 /* What a contrast adds up, in this order, as doubles. */
 enum {
@@ -219,6 +231,18 @@ typedef struct {
      * where that saves nothing is summed over all columns. Logits and the other results are
      * the same either way. A backend without screening sums over all. */
     void (*contrast)(coc_backend *b, const coc_contrast *c, real *da, real *dp, double *results);
+    /* The same tile by tile, for columns that are never all there at once: forward over all tiles,
+     * the results, then backward over all of them, each in any order. A tile is a contrast with the
+     * same rows, labels and scale, and other columns, numbered in all. */
+    /* row [rows]: now also of this tile. */
+    void (*tile_forward)(coc_backend *b, const coc_contrast *c, coc_contrast_row *row);
+    /* results [COC_CONTRAST_RESULTS] += of rows that have seen all; of c, rows, label and scale are
+     * read. */
+    void (*tile_results)(coc_backend *b, const coc_contrast *c, const coc_contrast_row *row,
+                         double *results);
+    /* da [rows][d] +=, dp [columns][d] +=; rows that have seen all. */
+    void (*tile_backward)(coc_backend *b, const coc_contrast *c, const coc_contrast_row *row,
+                          real *da, real *dp);
     /* now->norm = norm of x [n]; now->clip_scale = largest / norm where that is below 1 and largest
      * is not 0, else 1. */
     void (*clip_gradient)(coc_backend *b, int64_t n, const real *x, double largest, coc_now *now);

@@ -103,6 +103,11 @@ void coc_ref_layer_norm_tanh_backward(coc_backend *b, int64_t n, int d, const re
 /* -- loss: ref_loss.c; optimizer and masks: ref_optimizer.c -- */
 
 void coc_ref_contrast(coc_backend *b, const coc_contrast *c, real *da, real *dp, double *results);
+void coc_ref_tile_forward(coc_backend *b, const coc_contrast *c, coc_contrast_row *row);
+void coc_ref_tile_results(coc_backend *b, const coc_contrast *c, const coc_contrast_row *row,
+                          double *results);
+void coc_ref_tile_backward(coc_backend *b, const coc_contrast *c, const coc_contrast_row *row,
+                           real *da, real *dp);
 void coc_ref_clip_gradient(coc_backend *b, int64_t n, const real *x, double largest, coc_now *now);
 /* now->norm and now->clip_scale from the sum of squares of a gradient. */
 void coc_ref_set_clip(double squares, double largest, coc_now *now);

@@ -282,6 +282,38 @@ static void timed_contrast(coc_backend *b, const coc_contrast *c, real *da, real
         (da != NULL ? 6.0 : 2.0) * (double)c->rows * (double)c->columns * c->d);
 }
 
+/* Of one product of the tile's rows with its columns. */
+static double tile_flop(const coc_contrast *c)
+{
+    return 2.0 * (double)c->rows * (double)c->columns * c->d;
+}
+
+static void timed_tile_forward(coc_backend *b, const coc_contrast *c, coc_contrast_row *row)
+{
+    const double begin = coc_clock_seconds();
+
+    inner(b)->tile_forward(b, c, row);
+    add(b, COC_TIME_CONTRAST, begin, tile_flop(c));
+}
+
+static void timed_tile_results(coc_backend *b, const coc_contrast *c, const coc_contrast_row *row,
+                               double *results)
+{
+    const double begin = coc_clock_seconds();
+
+    inner(b)->tile_results(b, c, row, results);
+    add(b, COC_TIME_CONTRAST, begin, 0);
+}
+
+static void timed_tile_backward(coc_backend *b, const coc_contrast *c, const coc_contrast_row *row,
+                                real *da, real *dp)
+{
+    const double begin = coc_clock_seconds();
+
+    inner(b)->tile_backward(b, c, row, da, dp);
+    add(b, COC_TIME_CONTRAST, begin, 3 * tile_flop(c));
+}
+
 static void timed_clip_gradient(coc_backend *b, int64_t n, const real *x, double largest,
                                 coc_now *now)
 {
@@ -347,6 +379,9 @@ static const coc_ops timed_ops = {
     .layer_norm_tanh_forward = timed_layer_norm_tanh_forward,
     .layer_norm_tanh_backward = timed_layer_norm_tanh_backward,
     .contrast = timed_contrast,
+    .tile_forward = timed_tile_forward,
+    .tile_results = timed_tile_results,
+    .tile_backward = timed_tile_backward,
     .clip_gradient = timed_clip_gradient,
     .adam = timed_adam,
     .draw_keep = timed_draw_keep,

@@ -238,6 +238,113 @@ static void what_is_not_finite_stays_so(void)
     }
 }
 
+/* ---- the loss, tile by tile ---- */
+
+/* Columns i, i + tiles, ... as a tile. */
+static contrast_data make_tile(const contrast_data *whole, int64_t columns, int d, int i, int tiles,
+                               coc_twin *number)
+{
+    const int64_t most = (columns + tiles - 1) / tiles;
+    float *p = malloc((size_t)(most * d) * sizeof *p);
+    int64_t *numbers = malloc((size_t)most * sizeof *numbers), count = 0;
+    int32_t *set = malloc((size_t)most * sizeof *set);
+    uint64_t *track = malloc((size_t)most * sizeof *track);
+    contrast_data t = *whole;
+
+    for (int64_t j = i; j < columns; j += tiles, count++) {
+        numbers[count] = j;
+        memcpy(p + count * d, (float *)whole->p.ref + j * d, (size_t)d * sizeof *p);
+        if (whole->column_set.ref != NULL) set[count] = ((int32_t *)whole->column_set.ref)[j];
+        if (whole->column_track.ref != NULL)
+            track[count] = ((uint64_t *)whole->column_track.ref)[j];
+    }
+    *number = coc_twin_copy(numbers, count, sizeof *numbers);
+    t.p = coc_twin_copy(p, count * d, sizeof *p);
+    if (whole->column_set.ref != NULL) t.column_set = coc_twin_copy(set, count, sizeof *set);
+    if (whole->column_track.ref != NULL)
+        t.column_track = coc_twin_copy(track, count, sizeof *track);
+    free(p);
+    free(numbers);
+    free(set);
+    free(track);
+    return t;
+}
+
+static coc_contrast tile_on(const coc_backend *b, const contrast_data *t, coc_twin number,
+                            int64_t rows, int d, uint32_t o)
+{
+    return (coc_contrast){.rows = rows,
+                          .columns = number.count,
+                          .d = d,
+                          .a = coc_twin_on(b, t->a),
+                          .p = coc_twin_on(b, t->p),
+                          .label = coc_twin_on(b, t->label),
+                          .row_set = coc_twin_on(b, t->row_set),
+                          .column_set = coc_twin_on(b, t->column_set),
+                          .row_track = coc_twin_on(b, t->row_track),
+                          .column_track = coc_twin_on(b, t->column_track),
+                          .mask_track = (o & MASK) != 0,
+                          .scale = 1.0 / (double)rows,
+                          .number = coc_twin_on(b, number)};
+}
+
+static void check_tiles(int64_t rows, int64_t columns, int d, uint32_t o, int tiles)
+{
+    enum { MOST_TILES = 9 };
+    const contrast_data data = make_contrast(rows, columns, d, o);
+    const coc_twin da = coc_twin_numbers(rows * d, -0.01f, 0.01f);
+    const coc_twin results = coc_twin_doubles(COC_CONTRAST_RESULTS, 1, 2);
+    coc_contrast_row *none = calloc((size_t)rows, sizeof *none);
+    const coc_twin row = coc_twin_copy(none, rows, sizeof *none);
+    const bool half = cuda->precision == COC_BF16;
+    contrast_data tile[MOST_TILES];
+    coc_twin number[MOST_TILES], dp[MOST_TILES];
+    double got[COC_CONTRAST_RESULTS];
+
+    for (int i = 0; i < tiles; i++) {
+        tile[i] = make_tile(&data, columns, d, i, tiles, &number[i]);
+        dp[i] = coc_twin_numbers(number[i].count * d, -0.01f, 0.01f);
+    }
+    for (coc_backend *b = ref; b != NULL; b = coc_twin_next(b)) {
+        for (int pass = 0; pass < 2; pass++)
+            for (int i = tiles - 1; i >= 0; i--) {
+                const coc_contrast c = tile_on(b, &tile[i], number[i], rows, d, o);
+
+                if (pass == 0) b->ops->tile_forward(b, &c, coc_twin_on(b, row));
+                if (pass == 0 && i == 0)
+                    b->ops->tile_results(b, &c, coc_twin_on(b, row), coc_twin_on(b, results));
+                if (pass == 1)
+                    b->ops->tile_backward(b, &c, coc_twin_on(b, row), coc_twin_on(b, da),
+                                          coc_twin_on(b, dp[i]));
+            }
+    }
+    coc_twin_check("da of tiles", da, half ? 2e-3 : 5e-6, half ? 5e-3 : 2e-5);
+    for (int i = 0; i < tiles; i++)
+        coc_twin_check("dp of tiles", dp[i], half ? 2e-3 : 5e-6, half ? 5e-3 : 2e-5);
+    coc_test_get(cuda, results.cuda, COC_CONTRAST_RESULTS, sizeof *got, got);
+    for (int i = 0; i < COC_CONTRAST_RESULTS; i++) {
+        const double want = ((double *)results.ref)[i];
+        const bool counted = i != COC_CONTRAST_LOSS && (i != COC_CONTRAST_RIGHT || o & TIES);
+
+        if (i == COC_CONTRAST_RIGHT && half && !(o & TIES)) continue;
+        CHECK_NEAR(got[i], want, counted ? 1e-9 : (half ? 1e-3 : 2e-6) * fabs(want));
+    }
+    free(none);
+    coc_twins_free();
+}
+
+/* The same by tiles, of one column, of none that counts, of the row's own; rows of several blocks;
+ * the first of equal logits of all tiles is the best. */
+static void tiles_equal_reference(void)
+{
+    for (uint32_t o = 0; o < GRADIENTS; o++)
+        check_tiles(5 + o % 3, 9 + 7 * (o % 5), 8, o, 1 + (int)(o * 5 % 9));
+    check_tiles(33, 700, 24, SETS | TRACKS | MASK, 3);
+    check_tiles(3, 40001, 8, TIES | TRACKS, 2);
+    check_tiles(1050, 3, 8, TRACKS | SETS, 3);
+    check_tiles(1, 1, 8, 0, 1);
+}
+
 /* ---- optimizer, masks ---- */
 
 static coc_twin make_now(double rate, int64_t update, int64_t draw_step)
@@ -440,6 +547,7 @@ int main(void)
         fprintf(stderr, "%s\n", coc_precision_name(cuda->precision));
         coc_twins_begin(ref, cuda, 1);
         RUN(contrasts_equal_reference);
+        RUN(tiles_equal_reference);
         RUN(updates_equal_reference);
         RUN(nothing_after_divergence);
         RUN(masks_equal_reference);

@@ -126,6 +126,89 @@ static void contrast_counts_columns(void)
     }
 }
 
+static double largest_difference(const double *got, const double *want, int n)
+{
+    double largest = 0;
+
+    for (int i = 0; i < n; i++)
+        largest = fmax(largest, fabs(got[i] - want[i]));
+    return largest;
+}
+
+/* Tiles of columns, in another order than the columns', one of them with no column that counts for
+ * any row of set 0, give results and gradients of the whole contrast. */
+static void tiles_are_the_contrast(void)
+{
+    static const int64_t tile[3][4] = {{2, 5, 6}, {0, 4}, {1, 3}}, length[3] = {3, 2, 2};
+
+    for (int kind = 0; kind < 8; kind++) {
+        double da[ROWS * D], da_tiles[ROWS * D] = {0}, dp[COLUMNS * D] = {0}, p[4 * D],
+                                             dp_tile[4 * D];
+        double got[COC_CONTRAST_RESULTS] = {0};
+        coc_contrast_row row[ROWS] = {{0}};
+        head m;
+
+        make_head(&m, kind & 1, kind & 6, (kind & 4) != 0);
+        head_forward(&m);
+        b->ops->contrast(b, &m.contrast, da, m.all.grad + m.p, m.results);
+        for (int step = 0; step < 6; step++) {
+            const int64_t *number = tile[step % 3], columns = length[step % 3];
+            int32_t set[4];
+            uint64_t track[4];
+            coc_contrast c = m.contrast;
+
+            for (int64_t j = 0; j < columns; j++) {
+                memcpy(p + j * D, c.p + number[j] * D, D * sizeof *p);
+                set[j] = column_set[number[j]];
+                track[j] = column_track[number[j]];
+            }
+            c.columns = columns;
+            c.p = p;
+            c.number = number;
+            c.column_set = c.row_set != NULL ? set : NULL;
+            c.column_track = c.row_track != NULL ? track : NULL;
+            if (step < 3) b->ops->tile_forward(b, &c, row);
+            if (step == 2) b->ops->tile_results(b, &c, row, got);
+            if (step < 3) continue;
+            memset(dp_tile, 0, sizeof dp_tile);
+            b->ops->tile_backward(b, &c, row, da_tiles, dp_tile);
+            for (int64_t j = 0; j < columns; j++)
+                memcpy(dp + number[j] * D, dp_tile + j * D, D * sizeof *dp);
+        }
+        for (int i = 0; i < COC_CONTRAST_RESULTS; i++)
+            CHECK_NEAR(got[i], m.results[i], i == COC_CONTRAST_LOSS ? 1e-14 : 0);
+        CHECK(largest_difference(da_tiles, da, ROWS * D) < 1e-14);
+        CHECK(largest_difference(dp, m.all.grad + m.p, COLUMNS * D) < 1e-14);
+        coc_test_free_numbers(&m.all);
+    }
+}
+
+/* Of equal logits in several tiles the first column of all is the largest, in whatever order the
+ * tiles come. */
+static void first_of_equal_logits_over_tiles(void)
+{
+    const double a[2] = {1, 0}, p[4] = {2, 5, 2, -5};
+    const int64_t own[1] = {3}, number[2][2] = {{3, 7}, {1, 3}};
+
+    for (int order = 0; order < 2; order++) {
+        coc_contrast_row row = {0};
+        double results[COC_CONTRAST_RESULTS] = {0};
+        coc_contrast c = {
+            .rows = 1, .columns = 2, .d = 2, .a = a, .p = p, .label = own, .scale = 1};
+
+        for (int t = 0; t < 2; t++) {
+            c.number = number[(t + order) % 2];
+            c.columns = c.number == number[1] ? 1 : 2; /* column 1, and columns 3 and 7 */
+            b->ops->tile_forward(b, &c, &row);
+            if (t == 0) CHECK(row.best == (order == 0 ? 3 : 1));
+        }
+        b->ops->tile_results(b, &c, &row, results);
+        CHECK(row.best == 1 && row.counted == 3);
+        CHECK_NEAR(results[COC_CONTRAST_RIGHT], 0, 0);
+        CHECK_NEAR(results[COC_CONTRAST_LOSS], log(3), 1e-15);
+    }
+}
+
 /* A loss of logits near 1e4 is finite and right: the largest is subtracted first. Without that the
  * exponential overflows. */
 static void contrast_of_large_logits(void)
@@ -214,6 +297,8 @@ int main(void)
     if (coc_backend_create("ref", 1, &b) != COC_OK) return 1;
     RUN(head_gradients_are_differences);
     RUN(contrast_counts_columns);
+    RUN(tiles_are_the_contrast);
+    RUN(first_of_equal_logits_over_tiles);
     RUN(contrast_of_large_logits);
     RUN(first_of_equal_logits_is_largest);
     RUN(running_statistics);

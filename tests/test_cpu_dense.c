@@ -305,6 +305,103 @@ static void contrasts_agree(void)
     check_contrast(130, 1031, 32, 3, 5);
 }
 
+/* What a tile holds: every so many-th column from one on. */
+typedef struct {
+    int64_t count, *number;
+    float *p, *dp;
+    int32_t *set;
+    uint64_t *track;
+} tile;
+
+static tile make_tile(const coc_contrast *c, int64_t first, int64_t step)
+{
+    tile t = {.number = malloc((size_t)c->columns * sizeof(int64_t)),
+              .p = malloc((size_t)(c->columns * c->d) * sizeof(float)),
+              .dp = malloc((size_t)(c->columns * c->d) * sizeof(float)),
+              .set = malloc((size_t)c->columns * sizeof(int32_t)),
+              .track = malloc((size_t)c->columns * sizeof(uint64_t))};
+
+    for (int64_t j = first; j < c->columns; j += step, t.count++) {
+        t.number[t.count] = j;
+        memcpy(t.p + t.count * c->d, c->p + j * c->d, (size_t)c->d * sizeof(float));
+        if (c->column_set != NULL) t.set[t.count] = c->column_set[j];
+        if (c->column_track != NULL) t.track[t.count] = c->column_track[j];
+    }
+    return t;
+}
+
+static void free_tile(tile *t)
+{
+    free(t->number);
+    free(t->p);
+    free(t->dp);
+    free(t->set);
+    free(t->track);
+}
+
+static coc_contrast contrast_of(const coc_contrast *whole, const tile *t)
+{
+    coc_contrast c = *whole;
+
+    c.columns = t->count;
+    c.number = t->number;
+    c.p = t->p;
+    if (c.column_set != NULL) c.column_set = t->set;
+    if (c.column_track != NULL) c.column_track = t->track;
+    return c;
+}
+
+/* The contrast of the reference, by `tiles` tiles of the fast backend, the last first. */
+static void check_tiles(int64_t rows, int64_t columns, int d, float scale, int kind, int tiles)
+{
+    loss l = make_loss(rows, columns, d, scale, kind);
+    double want[COC_CONTRAST_RESULTS] = {0}, got[COC_CONTRAST_RESULTS] = {0};
+    coc_contrast_row *row = calloc((size_t)rows, sizeof *row);
+    const twin da = make_twin(rows * d), dp = make_twin(columns * d);
+
+    memset(da.cpu, 0, (size_t)(rows * d) * sizeof(float));
+    ref->ops->contrast(ref, &l.c, da.ref, dp.ref, want);
+    for (int i = tiles - 1; i >= 0; i--) {
+        tile t = make_tile(&l.c, i, tiles);
+        const coc_contrast c = contrast_of(&l.c, &t);
+
+        cpu->ops->tile_forward(cpu, &c, row);
+        free_tile(&t);
+    }
+    cpu->ops->tile_results(cpu, &l.c, row, got);
+    check_results(got, want);
+    for (int i = tiles - 1; i >= 0; i--) {
+        tile t = make_tile(&l.c, i, tiles);
+        const coc_contrast c = contrast_of(&l.c, &t);
+
+        for (int64_t j = 0; j < t.count; j++)
+            memcpy(t.dp + j * d, dp.cpu + t.number[j] * d, (size_t)d * sizeof(float));
+        cpu->ops->tile_backward(cpu, &c, row, da.cpu, t.dp);
+        for (int64_t j = 0; j < t.count; j++)
+            memcpy(dp.cpu + t.number[j] * d, t.dp + j * d, (size_t)d * sizeof(float));
+        free_tile(&t);
+    }
+    check_twin("da of tiles", da, 1e-5); /* as for the contrast */
+    check_twin("dp of tiles", dp, 1e-5);
+    free(row);
+    free_loss(&l);
+}
+
+/* The loss tile by tile: results and gradients of the whole, with tiles that hold one column, none
+ * of a row's set, or its own; more and fewer rows than a block; gradients are added to what is
+ * there. */
+static void tiles_agree(void)
+{
+    for (int kind = 0; kind < 8; kind++) {
+        check_tiles(1, 1, 4, 1, kind, 1);
+        check_tiles(5, 37, 16, 1, kind, 37);
+        check_tiles(33, 9, 24, 2, kind, 2);
+    }
+    check_tiles(300, 210, 64, 1, 0, 3);
+    check_tiles(130, 1031, 32, 3, 5, 4);
+    check_tiles(40, 40, 8, 0, 0, 3); /* all logits equal: the first of all counts as the largest */
+}
+
 /* Equal logits: the first is the largest, wherever vectors end. Zero embeddings make all equal. */
 static void first_of_equal_logits_is_largest(void)
 {
@@ -324,9 +421,14 @@ static void nan_reaches_the_loss(void)
 {
     loss l = make_loss(20, 20, 8, 1, 0);
     double results[COC_CONTRAST_RESULTS] = {0};
+    coc_contrast_row row[20] = {{0}};
 
     l.a[5] = NAN;
     cpu->ops->contrast(cpu, &l.c, NULL, NULL, results);
+    CHECK(isnan(results[COC_CONTRAST_LOSS]));
+    results[COC_CONTRAST_LOSS] = 0;
+    cpu->ops->tile_forward(cpu, &l.c, row);
+    cpu->ops->tile_results(cpu, &l.c, row, results);
     CHECK(isnan(results[COC_CONTRAST_LOSS]));
     free_loss(&l);
 }
@@ -455,6 +557,7 @@ int main(void)
     RUN(squeezes_agree);
     RUN(linear_layers_agree);
     RUN(contrasts_agree);
+    RUN(tiles_agree);
     RUN(first_of_equal_logits_is_largest);
     RUN(nan_reaches_the_loss);
     RUN(adam_agrees);

@@ -178,6 +178,162 @@ static_assert(SMALL % COC_CONTRAST_RESULTS == 0 &&
                   (COC_CONTRAST_RESULTS & (COC_CONTRAST_RESULTS - 1)) == 0,
               "a thread of add_results must stay with one result");
 
+/* ---- tile by tile */
+
+/* place [rows] = where in the tile a row's own column stands, or -1. */
+__global__ void __launch_bounds__(SMALL) find_labels(coc_contrast c, int64_t *place)
+{
+    const int64_t row = (int64_t)blockIdx.x * SMALL + threadIdx.x;
+    int first = 0, end = (int)c.columns;
+    int64_t label;
+
+    if (row >= c.rows) return;
+    label = c.label[row];
+    if (c.number == NULL) {
+        place[row] = label;
+        return;
+    }
+    while (first < end) {
+        const int middle = first + (end - first) / 2;
+
+        if (c.number[middle] < label)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    place[row] = first < (int)c.columns && c.number[first] == label ? first : -1;
+}
+
+/* What a tile's columns say of a row joins what is known of it. */
+__device__ __forceinline__ void join(const coc_contrast &c, const row_sums &tile,
+                                     coc_contrast_row *known)
+{
+    coc_contrast_row r = *known;
+    const double top = (double)tile.top;
+
+    r.same_track += tile.same;
+    if (tile.best <
+        (int)c.columns) { /* else nothing that counts, or nothing but what is no number */
+        const int64_t number = c.number != NULL ? c.number[tile.best] : tile.best;
+
+        if (r.sum == 0 || top > r.top) {
+            r.sum = tile.sum + (r.sum == 0 ? 0.0 : r.sum * exp(r.top - top));
+            r.top = top;
+            r.best = number;
+        } else {
+            r.sum += tile.sum * exp(top - r.top);
+            if (top == r.top && number < r.best) r.best = number;
+        }
+    }
+    r.counted += tile.counted;
+    *known = r;
+}
+
+/* One block a row; c.label says where in the tile the row's own column stands. */
+template <int THREADS>
+__global__ void __launch_bounds__(THREADS, THREADS == LARGE ? 1 : 3)
+    rows_of_tile(coc_contrast c, int64_t first, float *block, coc_contrast_row *known)
+{
+    const int64_t row = first + blockIdx.x, label = c.label[row];
+    float *s = block + blockIdx.x * c.columns;
+    const float logit = label >= 0 ? s[label] : 0.0f;
+    const row_sums tile = merge_block<THREADS>(read_row<THREADS>(c, row, label, s));
+
+    if (threadIdx.x != 0) return;
+    if (label >= 0) known[row].own = (double)logit;
+    join(c, tile, known + row);
+}
+
+/* s, with rest, becomes d loss / d s as a factor of products. */
+template <int THREADS, factor_kind KIND>
+__global__ void __launch_bounds__(THREADS, THREADS == LARGE ? 1 : 3)
+    gradient_of_tile(coc_contrast c, int64_t first, float *block,
+                     typename rest_of<KIND>::type *__restrict__ rest, const coc_contrast_row *known)
+{
+    const int64_t row = first + blockIdx.x, label = c.label[row];
+    float *s = block + blockIdx.x * c.columns;
+    const float share = (float)(c.scale / known[row].sum), whole = (float)c.scale;
+    const float top = (float)known[row].top;
+    const int columns = (int)c.columns;
+    typename rest_of<KIND>::type *own = rest + blockIdx.x * c.columns;
+    row_sums ignored = {0, 0, 0, 0, 0};
+
+#pragma unroll 4
+    for (int j = (int)threadIdx.x; j < columns; j += THREADS) {
+        const float e = count(c, row, label, j, &ignored) ? share * expf(s[j] - top) : 0.0f;
+
+        put_factor<KIND>(s, own, j, e - (j == label ? whole : 0.0f));
+    }
+}
+
+/* row [rows][COC_CONTRAST_RESULTS] of rows that have seen all columns. */
+__global__ void __launch_bounds__(SMALL)
+    results_of_rows(coc_contrast c, int64_t first, int64_t rows, const coc_contrast_row *known,
+                    double *row)
+{
+    const int64_t i = (int64_t)blockIdx.x * SMALL + threadIdx.x;
+    double *to = row + i * COC_CONTRAST_RESULTS;
+    coc_contrast_row r;
+
+    if (i >= rows) return;
+    r = known[first + i];
+    to[COC_CONTRAST_LOSS] = c.scale * (r.top + log(r.sum) - r.own);
+    to[COC_CONTRAST_RIGHT] = r.best == c.label[first + i];
+    to[COC_CONTRAST_COUNTED] = (double)r.counted;
+    to[COC_CONTRAST_SAME_TRACK] = (double)r.same_track;
+    to[COC_CONTRAST_KEPT] = (double)r.counted; /* nothing is screened here */
+    to[COC_CONTRAST_DROPPED] = to[COC_CONTRAST_BLOCKS] = to[COC_CONTRAST_DENSE] = 0;
+}
+
+/* Rows `first` and on of a tile, whose logits lie in s [rows][columns]. */
+struct tile_block {
+    int64_t first, rows;
+    float *s;
+    void *rest;
+    coc_contrast_row *known;
+};
+
+template <int THREADS>
+void see_tile(cudaStream_t stream, const coc_contrast &c, const tile_block &t)
+{
+    const auto kernel = rows_of_tile<THREADS>;
+
+    COC_LAUNCH(kernel, dim3((unsigned)t.rows), dim3(THREADS), 0, stream, c, t.first, t.s, t.known);
+}
+
+template <int THREADS, factor_kind KIND>
+void differ_tile(cudaStream_t stream, const coc_contrast &c, const tile_block &t)
+{
+    const auto kernel = gradient_of_tile<THREADS, KIND>;
+
+    COC_LAUNCH(kernel, dim3((unsigned)t.rows), dim3(THREADS), 0, stream, c, t.first, t.s,
+               static_cast<typename rest_of<KIND>::type *>(t.rest),
+               (const coc_contrast_row *)t.known);
+}
+
+template <int THREADS> void differ_tile(coc_backend *b, const coc_contrast &c, const tile_block &t)
+{
+    const cudaStream_t stream = coc_cuda_of(b)->stream;
+
+    switch (factor_kind_of(b)) {
+    case PLAIN:
+        return differ_tile<THREADS, PLAIN>(stream, c, t);
+    case SPLIT:
+        return differ_tile<THREADS, SPLIT>(stream, c, t);
+    case HALF:
+        return differ_tile<THREADS, HALF>(stream, c, t);
+    }
+}
+
+template <int THREADS>
+void launch_tile(coc_backend *b, const coc_contrast &c, const tile_block &t, bool gradient)
+{
+    if (gradient)
+        differ_tile<THREADS>(b, c, t);
+    else
+        see_tile<THREADS>(coc_cuda_of(b)->stream, c, t);
+}
+
 /* Rows `first` and on, whose logits lie in s [rows][columns]. */
 struct row_block {
     int64_t first, rows;
@@ -233,25 +389,29 @@ int64_t rows_at_a_time(const coc_contrast *c)
 struct working {
     coc_cuda_factor a, p;
     double *parts;
+    int64_t *places; /* of tiles */
     float *s;
     void *rest;
 };
 
-bool take_working(coc_backend *b, const coc_contrast *c, int64_t room, working *w)
+bool take_working(coc_backend *b, const coc_contrast *c, int64_t room, int64_t places, working *w)
 {
     const size_t a_bytes = coc_cuda_factor_bytes(b, c->rows * c->d),
                  p_bytes = coc_cuda_factor_bytes(b, c->columns * c->d),
                  rest_bytes = coc_cuda_rest_bytes(b, room * c->columns),
-                 part_bytes = (size_t)room * COC_CONTRAST_RESULTS * sizeof(double);
-    char *memory = (char *)coc_cuda_scratch(b, a_bytes + p_bytes + rest_bytes + part_bytes +
-                                                   (size_t)(room * c->columns) * sizeof(float));
+                 part_bytes = (size_t)room * COC_CONTRAST_RESULTS * sizeof(double),
+                 place_bytes = (size_t)places * sizeof(int64_t);
+    char *memory =
+        (char *)coc_cuda_scratch(b, a_bytes + p_bytes + rest_bytes + part_bytes + place_bytes +
+                                        (size_t)(room * c->columns) * sizeof(float));
 
     if (memory == NULL) return false;
     w->a = coc_cuda_factor_make(b, c->rows * c->d, c->a, memory);
     w->p = coc_cuda_factor_make(b, c->columns * c->d, c->p, memory + a_bytes);
     w->rest = memory + a_bytes + p_bytes;
     w->parts = (double *)(memory + a_bytes + p_bytes + rest_bytes);
-    w->s = (float *)(w->parts + room * COC_CONTRAST_RESULTS);
+    w->places = (int64_t *)(w->parts + room * COC_CONTRAST_RESULTS);
+    w->s = (float *)(w->places + places);
     return true;
 }
 
@@ -262,7 +422,7 @@ void coc_cuda_contrast(coc_backend *b, const coc_contrast *c, real *da, real *dp
     const int64_t room = rows_at_a_time(c);
     working w;
 
-    if (room == 0 || !take_working(b, c, room, &w)) return;
+    if (room == 0 || !take_working(b, c, room, 0, &w)) return;
     for (int64_t first = 0; first < c->rows; first += room) {
         const int64_t rows = c->rows - first < room ? c->rows - first : room;
         const coc_cuda_factor a = coc_cuda_factor_from(b, w.a, first * c->d),
@@ -278,4 +438,79 @@ void coc_cuda_contrast(coc_backend *b, const coc_contrast *c, real *da, real *dp
         coc_cuda_factor_product(b, true, false, c->columns, c->d, rows, s, a, 1, dp);
     }
     coc_cuda_launched(b, "contrast");
+}
+
+namespace
+{
+
+/* Blocks of rows of a tile; da NULL: forward. */
+void run_blocks(coc_backend *b, const coc_contrast *c, int64_t room, const working &w,
+                coc_contrast_row *known, real *da, real *dp)
+{
+    coc_contrast here = *c;
+
+    here.label = w.places;
+    for (int64_t first = 0; first < c->rows; first += room) {
+        const int64_t rows = min(room, c->rows - first);
+        const coc_cuda_factor a = coc_cuda_factor_from(b, w.a, first * c->d),
+                              s = coc_cuda_factor_of(b, w.s, w.rest);
+        const tile_block t = {first, rows, w.s, w.rest, known};
+
+        coc_cuda_factor_product(b, false, true, rows, c->columns, c->d, a, w.p, 0, w.s);
+        if (c->columns < LARGE_FROM)
+            launch_tile<SMALL>(b, here, t, da != NULL);
+        else
+            launch_tile<LARGE>(b, here, t, da != NULL);
+        if (da == NULL) continue;
+        coc_cuda_factor_product(b, false, false, rows, c->d, c->columns, s, w.p, 1,
+                                da + first * c->d);
+        coc_cuda_factor_product(b, true, false, c->columns, c->d, rows, s, a, 1, dp);
+    }
+}
+
+void run_tile(coc_backend *b, const coc_contrast *c, coc_contrast_row *known, real *da, real *dp)
+{
+    const int64_t room = rows_at_a_time(c);
+    working w;
+
+    if (room == 0 || c->columns == 0 || !take_working(b, c, room, c->rows, &w)) return;
+    COC_LAUNCH(find_labels, dim3((unsigned)divide_up(c->rows, SMALL)), dim3(SMALL), 0,
+               coc_cuda_of(b)->stream, *c, w.places);
+    run_blocks(b, c, room, w, known, da, dp);
+    coc_cuda_launched(b, "contrast of a tile");
+}
+
+} // namespace
+
+void coc_cuda_tile_forward(coc_backend *b, const coc_contrast *c, coc_contrast_row *row)
+{
+    run_tile(b, c, row, NULL, NULL);
+}
+
+void coc_cuda_tile_backward(coc_backend *b, const coc_contrast *c, const coc_contrast_row *row,
+                            real *da, real *dp)
+{
+    run_tile(b, c, const_cast<coc_contrast_row *>(row), da, dp); /* only read */
+}
+
+void coc_cuda_tile_results(coc_backend *b, const coc_contrast *c, const coc_contrast_row *row,
+                           double *results)
+{
+    const cudaStream_t stream = coc_cuda_of(b)->stream;
+    const int64_t room = min(c->rows, (int64_t)MOST_ROWS);
+    const coc_contrast contrast = *c;
+    double *parts;
+
+    if (room == 0) return;
+    parts = (double *)coc_cuda_scratch(b, (size_t)room * COC_CONTRAST_RESULTS * sizeof(double));
+    if (parts == NULL) return;
+    for (int64_t first = 0; first < c->rows; first += room) {
+        const int64_t rows = c->rows - first < room ? c->rows - first : room;
+
+        COC_LAUNCH(results_of_rows, dim3((unsigned)divide_up(rows, SMALL)), dim3(SMALL), 0, stream,
+                   contrast, first, rows, row, parts);
+        COC_LAUNCH(add_results, dim3(1), dim3(SMALL), 0, stream, rows, (const double *)parts,
+                   results);
+    }
+    coc_cuda_launched(b, "results of the loss");
 }

@@ -194,6 +194,11 @@ void coc_cuda_layer_norm_tanh_backward(coc_backend *b, int64_t n, int d, const r
                                        const real *gamma, const real *dh, real *dx, real *dgamma,
                                        real *dbeta);
 void coc_cuda_contrast(coc_backend *b, const coc_contrast *c, real *da, real *dp, double *results);
+void coc_cuda_tile_forward(coc_backend *b, const coc_contrast *c, coc_contrast_row *row);
+void coc_cuda_tile_results(coc_backend *b, const coc_contrast *c, const coc_contrast_row *row,
+                           double *results);
+void coc_cuda_tile_backward(coc_backend *b, const coc_contrast *c, const coc_contrast_row *row,
+                            real *da, real *dp);
 void coc_cuda_clip_gradient(coc_backend *b, int64_t n, const real *x, double largest, coc_now *now);
 void coc_cuda_adam(coc_backend *b, int64_t n, const coc_adam *settings, const coc_now *now,
                    const real *grad, real *value, real *m, real *v);
