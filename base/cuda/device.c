@@ -137,7 +137,9 @@ static coc_status device_done(const coc_device *device, coc_stream *stream, bool
 
     (void)device;
     *done = error != cudaErrorNotReady;
-    return *done ? coc_cuda_check(error, "work on the stream") : COC_OK;
+    if (*done) return coc_cuda_check(error, "work on the stream");
+    (void)cudaGetLastError(); /* no failure, and not to be taken for one of the next kernel */
+    return COC_OK;
 }
 
 static coc_status device_stream_create(const coc_device *device, bool background,
