@@ -1,9 +1,7 @@
 /* model/similarity.h - sim(h1, h2) = h1' W h2 and its contrastive loss over all ranks' columns.
  *
  *     P_r = H2_r W'                       here, before sharing: half the traffic of sharing both
- *     P   = all-gather of P_r             [K][d], with every column's track
- *     rows of S = A P', softmax, loss, dA, dP   (ops->contrast, blocks of rows)
- *     dP_r = reduce-scatter SUM of dP
+ *     rows of S = A P', softmax, loss, dA, dP, with the P of all ranks: model/similarity_gather.c
  *     dH2 = dP_r W,  dW += dP_r' H2_r
  *
  * The divisor is the global K on every rank and all reductions are sums, so W and the encoder get
