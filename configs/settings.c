@@ -82,6 +82,16 @@ coc_status coc_settings_check(const coc_settings *settings)
         return COC_FAIL(COC_ERR_SETTING,
                         "loss.reduction: fixed-tree, but comm.backend: nccl adds in an order of "
                         "its own; choose mpi or auto, or loss.reduction fast");
+    if (settings->loss.exchange == COC_EXCHANGE_RING &&
+        settings->loss.reduction == COC_REDUCTION_FIXED_TREE)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "loss.exchange: ring adds in the order of the ranks, not over the tree of "
+                        "loss.reduction: fixed-tree; set one of them to its default");
+    if (settings->loss.exchange == COC_EXCHANGE_RING &&
+        settings->loss.screening == COC_SCREENING_AUTO)
+        return COC_FAIL(COC_ERR_SETTING,
+                        "loss.exchange: ring sums over all columns: loss.screening: auto needs "
+                        "allgather; set one of them to its default");
     if (group > 0 && group < batch && batch % group != 0)
         return COC_FAIL(COC_ERR_SETTING,
                         "train.batch: %lld is no multiple of model.bn_group (%lld); change one of "

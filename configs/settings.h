@@ -77,12 +77,16 @@ typedef struct {
 /* Whether gradients of the loss leave out what cannot be seen in them. */
 typedef enum { COC_SCREENING_OFF, COC_SCREENING_AUTO } coc_screening;
 
+/* How the columns of all ranks come to the rows of each: see model/similarity.h. */
+typedef enum { COC_EXCHANGE_ALL_GATHER, COC_EXCHANGE_RING } coc_columns_exchange;
+
 typedef struct {
     coc_negatives negatives; /* which columns count for a row */
     int64_t k;               /* pairs among which a row's columns are; 0: the whole batch */
     bool mask_same_track;    /* columns of the row's own track do not count, but the own one */
     coc_reduction reduction; /* the order in which all sums of a step over pairs are added */
     coc_screening screening;
+    coc_columns_exchange exchange;
 } coc_loss_settings;
 
 typedef struct {

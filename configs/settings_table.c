@@ -20,6 +20,7 @@ static const char *const negatives_names[] = {"all", "same-mode", "same-dataset"
                                               "same-dataset-and-mode", NULL};
 static const char *const reduction_names[] = {"fast", "fixed-tree", NULL};
 static const char *const screening_names[] = {"off", "auto", NULL};
+static const char *const exchange_names[] = {"allgather", "ring", NULL};
 static const char *const pairing_names[] = {"shuffled", "paired", NULL};
 static const char *const schedule_names[] = {"constant", "cosine", NULL};
 static const char *const on_nan_names[] = {"stop", "skip", NULL};
@@ -194,6 +195,14 @@ static const coc_setting table[] = {
      "published start values. Backend cpu; ref and cuda sum over all columns. log.jsonl says what "
      "was "
      "kept."},
+
+    {"loss.exchange", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(loss, exchange), "allgather", 0, 0,
+     exchange_names, "",
+     "How the columns of all ranks come to a rank's rows; loss and gradients are the same. "
+     "allgather: all at once, the fastest where there is room for twice the columns of all ranks. "
+     "ring: those of one rank after another, each in memory for as long as it is worked on, so "
+     "that memory does not grow with the number of ranks; a third more work in the loss, since "
+     "similarities are computed twice."},
 
     {"train.batch", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(train, batch), "32", 2, 1048576,
      NULL, "pairs",

@@ -18,9 +18,15 @@ static int64_t leaves_of(const coc_parts *parts)
     return parts->leaves ? parts->count : 1;
 }
 
-int64_t coc_similarity_bytes(const coc_parts *parts, int d)
+static const coc_exchange *exchange_of(const coc_loss_settings *settings)
 {
-    return coc_exchange_gather.bytes(parts, d) +
+    return settings != NULL && settings->exchange == COC_EXCHANGE_RING ? &coc_exchange_ring
+                                                                       : &coc_exchange_gather;
+}
+
+int64_t coc_similarity_bytes(const coc_parts *parts, int d, const coc_loss_settings *settings)
+{
+    return exchange_of(settings)->bytes(parts, d) +
            coc_tree_bytes(leaves_of(parts), 0, (int64_t)d * d, COC_TREE_REALS);
 }
 
@@ -68,7 +74,7 @@ coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, const coc
 
     COC_TRY(coc_alloc(1, sizeof *s, similarity));
     s = *similarity;
-    s->exchange = &coc_exchange_gather;
+    s->exchange = exchange_of(settings);
     s->backend = backend;
     s->comm = comm;
     s->parts = *parts;

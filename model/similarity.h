@@ -1,7 +1,9 @@
 /* model/similarity.h - sim(h1, h2) = h1' W h2 and its contrastive loss over all ranks' columns.
  *
  *     P_r = H2_r W'                       here, before sharing: half the traffic of sharing both
- *     rows of S = A P', softmax, loss, dA, dP, with the P of all ranks: model/similarity_gather.c
+ *     rows of S = A P', softmax, loss, dA, dP, with the P of all ranks: see loss.exchange
+ *         allgather (model/similarity_gather.c): all of P, dP on every rank
+ *         ring (model/similarity_ring.c): P_r and dP_r pass by all ranks, one after another
  *     dH2 = dP_r W,  dW += dP_r' H2_r
  *
  * The divisor is the global K on every rank and all reductions are sums, so W and the encoder get
@@ -49,8 +51,8 @@ typedef struct {
 coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, const coc_parts *parts,
                                  int d, const coc_loss_settings *settings,
                                  coc_similarity **similarity);
-/* Bytes that it takes from the device. */
-int64_t coc_similarity_bytes(const coc_parts *parts, int d);
+/* Bytes that it takes from the device, with these settings (NULL: as above). */
+int64_t coc_similarity_bytes(const coc_parts *parts, int d, const coc_loss_settings *settings);
 void coc_similarity_destroy(coc_similarity **similarity); /* collective */
 
 /* A loss is made of two calls. h1, h2 [n][d] are the embeddings of this rank's anchors and of the

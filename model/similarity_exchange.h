@@ -1,7 +1,9 @@
 /* model/similarity_exchange.h - inside of the similarity: how columns come to the rows of all
  * ranks, and their gradients back; used by model/similarity*.c alone.
  *
- * `gather` has the columns of all ranks on every rank. */
+ * `gather` has the columns of all ranks on every rank. In a `ring` each rank's columns pass by all
+ * others, which hold three ranks' at a time. Both give loss, gradients and counts of the same rows
+ * and columns. */
 #ifndef COC_MODEL_SIMILARITY_EXCHANGE_H
 #define COC_MODEL_SIMILARITY_EXCHANGE_H
 
@@ -37,7 +39,7 @@ typedef struct {
                        bool checking, real *d_h1, double *seconds);
 } coc_exchange;
 
-extern const coc_exchange coc_exchange_gather;
+extern const coc_exchange coc_exchange_gather, coc_exchange_ring;
 
 struct coc_similarity {
     const coc_exchange *exchange;

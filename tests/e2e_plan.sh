@@ -44,6 +44,7 @@ check "${narrow[@]}" train.batch=48 model.bn_group=0
 check "${narrow[@]}" train.batch=96 model.bn_group=0 data.crop=1.25
 check "${narrow[@]}" train.batch=64 model.bn_group=16 train.micro_batch=32 train.keep_activations=1
 check "${narrow[@]}" train.batch=64 model.bn_group=16 train.micro_batch=16 train.keep_activations=3
+check "${narrow[@]}" train.batch=48 model.bn_group=0 loss.exchange=ring
 check "${narrow[@]}" train.batch=48 model.bn_group=0 data.features=mel model.profile=cocola-mel data.prefetch=0
 
 plan() { "$COCOLA" plan --config "$config" "$@"; }
@@ -75,4 +76,14 @@ for bad in 60 60,0 0,3000 60,3000,1 x,y; do
     plan --gpu "$bad" >refused.out 2>refused.txt || code=$?
     [ $code = 2 ] && [ "$(grep -c "^cocola: --gpu: '$bad': give its peaks as TFLOPS,GB/S" refused.txt)" = 1 ] || fail "--gpu $bad"
 done
+
+# Half a million columns: only a slab at a time fits, and the plan says so.
+columns=(--set model.bn_group=32 --set train.micro_batch=4096 --gpu-mem 2)
+plan "${columns[@]}" --set train.batch=524288 --ranks 128 >gather.txt
+grep -q 'It does not fit. Set loss.exchange: ring' gather.txt || { cat gather.txt; fail "no ring is proposed"; }
+plan "${columns[@]}" --set train.batch=524288 --ranks 128 --set loss.exchange=ring >ring.txt
+grep -q '^It fits' ring.txt || { cat ring.txt; fail "the ring does not fit"; }
+similarity() { sed -n 's/^ *similarity  *\([0-9.]*\)$/\1/p' "$1"; }
+plan "${columns[@]}" --set train.batch=262144 --ranks 64 --set loss.exchange=ring >half.txt
+[ -n "$(similarity ring.txt)" ] && [ "$(similarity ring.txt)" = "$(similarity half.txt)" ] || fail "a ring's memory grows with its ranks"
 echo "all held"

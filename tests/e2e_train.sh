@@ -101,10 +101,11 @@ same whole broken
 # ---- another number of ranks ---------------------------------------------------------------------
 train 3 stopped3 --set loss.screening=auto 2>ranks.txt
 says "on another number of ranks" ranks.txt
+train 3 ring --set loss.exchange=ring 2>ring.txt || { cat ring.txt >&2; fail "columns that go round"; }
 wait $again || fail "a run on one rank from config.yaml"
 wait $crowded || { cat crowded.txt >&2; fail "a batch of more pairs than windows still trains"; }
 says "500 pairs a step, but there are" crowded.txt
-for run in stopped3 again; do
+for run in stopped3 again ring; do
     python3 - whole/log.jsonl $run/log.jsonl <<'PYTHON' || fail "$run computes something else"
 import json
 import sys

@@ -78,12 +78,14 @@ static void compare(coc_trainer *parts, const coc_step_result *in_parts, coc_tra
     CHECK(p->batches == w->batches);
 }
 
-static void check_parts(int64_t micro, int64_t kept)
+static void check_parts(int64_t micro, int64_t kept, coc_columns_exchange exchange)
 {
-    const coc_settings settings = settings_of(micro, kept), one = settings_of(0, 0);
+    const coc_settings one = settings_of(0, 0);
+    coc_settings settings = settings_of(micro, kept);
     coc_trainer *parts = NULL, *whole = NULL;
     coc_step_result in_parts, at_once;
 
+    settings.loss.exchange = exchange;
     REQUIRE_OK(gradient_of(&settings, world, &parts, &in_parts));
     REQUIRE_OK(gradient_of(&one, alone, &whole, &at_once));
     CHECK(whole->parts.count == 1);
@@ -98,11 +100,12 @@ static void check_parts(int64_t micro, int64_t kept)
  * smaller; groups that lie on several ranks (three and four ranks). */
 static void parts_give_the_gradient_of_the_batch(void)
 {
-    check_parts(4, 1);
-    check_parts(4, 3);
-    check_parts(4, 100);
-    check_parts(6, 2); /* 6, 6, 4 */
-    check_parts(8, 0); /* as many as fit: both */
+    check_parts(4, 1, COC_EXCHANGE_ALL_GATHER);
+    check_parts(4, 3, COC_EXCHANGE_ALL_GATHER);
+    check_parts(4, 100, COC_EXCHANGE_ALL_GATHER);
+    check_parts(6, 2, COC_EXCHANGE_ALL_GATHER); /* 6, 6, 4 */
+    check_parts(8, 0, COC_EXCHANGE_ALL_GATHER); /* as many as fit: both */
+    check_parts(6, 2, COC_EXCHANGE_RING);
 }
 
 /* Steps, not only the first: the order in which parts are made again, thread or none. */

@@ -33,7 +33,9 @@ typedef enum {
     ANY_SCATTER,
     ANY_GATHER,
     ANY_BROADCAST,
-    NO_MOMENTS, /* the moments are not restored on the other ranks */
+    ANY_ROTATE,
+    NO_SUM_ROUND, /* in a ring the gradient of columns stays with the rank that they pass */
+    NO_MOMENTS,   /* the moments are not restored on the other ranks */
     SLOW_LINK,
 } wrong_rule;
 
@@ -196,6 +198,22 @@ static coc_status wrong_broadcast(coc_comm *comm, const char *what, void *buffer
     return world->ops->start_broadcast(comm, what, buffer, count, type, root, stream, request);
 }
 
+/* Numbers that go on to nobody: each rank gets its own. */
+static coc_status wrong_rotate(coc_comm *comm, const char *what, const void *send, void *recv,
+                               const int64_t *counts, coc_type type, coc_stream *stream,
+                               coc_request **request)
+{
+    const int previous = (comm->rank + comm->size - 1) % comm->size;
+    const int64_t own = counts[comm->rank], there = counts[previous];
+
+    *request = NULL;
+    if (!(is(what, "self-test of rotate") && state.rule == ANY_ROTATE) &&
+        !(is(what, "gradient of the columns") && state.rule == NO_SUM_ROUND))
+        return world->ops->start_rotate(comm, what, send, recv, counts, type, stream, request);
+    memcpy(recv, send, (size_t)(own < there ? own : there) * sizeof(float));
+    return COC_OK;
+}
+
 static const coc_comm_ops *wrong_ops;
 
 /* Groups of ranks are as wrong as all of them. */
@@ -209,7 +227,8 @@ static coc_status wrong_subgroup(coc_comm *comm, int first, int last, coc_comm *
 /* ---- the test ------------------------------------------------------------------------------- */
 
 /* Run a check of the table under a rule; group: pairs of a batch-norm group, of 16. */
-static coc_status run_check(const char *name, wrong_rule rule, int64_t group, coc_selftest *test)
+static coc_status run_check(const char *name, wrong_rule rule, int64_t group,
+                            coc_columns_exchange exchange, coc_selftest *test)
 {
     coc_comm_ops ops = *world->ops;
     coc_comm comm = *world;
@@ -222,6 +241,7 @@ static coc_status run_check(const char *name, wrong_rule rule, int64_t group, co
     ops.start_reduce_scatter = wrong_scatter;
     ops.start_all_gather = wrong_gather;
     ops.start_broadcast = wrong_broadcast;
+    ops.start_rotate = wrong_rotate;
     ops.wait = wrong_wait;
     ops.subgroup = wrong_subgroup;
     wrong_ops = comm.ops = &ops;
@@ -229,6 +249,7 @@ static coc_status run_check(const char *name, wrong_rule rule, int64_t group, co
     state.rule = rule;
     *test = (coc_selftest){
         .settings = coc_test_settings("none", 16, group), .comm = &comm, .alone = alone};
+    test->settings.loss.exchange = exchange;
     test->settings.model.depth = 0.1;
     test->settings.model.dropout = 0.1;
     test->settings.model.stochastic_depth = 0.2;
@@ -253,13 +274,14 @@ typedef struct {
     const char *check;
     int64_t group;
     const char *fails; /* the lines that fail, and no others; NULL: the check cannot go on */
+    coc_columns_exchange exchange;
 } expectation;
 
 static void check_rule(const expectation *e)
 {
     coc_selftest test;
     char failed[256];
-    const coc_status status = run_check(e->check, e->rule, e->group, &test);
+    const coc_status status = run_check(e->check, e->rule, e->group, e->exchange, &test);
 
     failed_lines(&test, failed);
     if (world->rank == 0) fprintf(stderr, "  %-50s %s\n", e->said, failed);
@@ -284,7 +306,7 @@ static void what_is_right_passes(void)
             coc_selftest test;
             char failed[256];
 
-            REQUIRE_OK(run_check(c->name, RIGHT, group, &test));
+            REQUIRE_OK(run_check(c->name, RIGHT, group, COC_EXCHANGE_ALL_GATHER, &test));
             failed_lines(&test, failed);
             if (failed[0] != '\0')
                 coc_test_fail(__FILE__, __LINE__, "%s: %s failed", c->name, failed);
@@ -294,26 +316,59 @@ static void what_is_right_passes(void)
         }
 }
 
+/* Columns that go round: all ranks beside one that has them at once, and in parts. */
+static void a_ring_passes(void)
+{
+    static const char *const checks[] = {"ranks", "passes"};
+
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
+        coc_selftest test;
+        char failed[256];
+
+        REQUIRE_OK(run_check(checks[i], RIGHT, 4, COC_EXCHANGE_RING, &test));
+        failed_lines(&test, failed);
+        if (failed[0] != '\0')
+            coc_test_fail(__FILE__, __LINE__, "%s: %s failed", checks[i], failed);
+        CHECK(test.lines > 0);
+        coc_selftest_free(&test);
+    }
+}
+
 static void wrong_rules_are_named(void)
 {
     static const expectation expected[] = {
-        {"own slot alone is live", ENCODER_OVER_RANKS, "ranks", 4, "encoder, norms"},
-        {"loss times ranks", W_TIMES_RANKS, "ranks", 4, "W"},
-        {"mean in place of a sum", ALL_OVER_RANKS, "ranks", 4, "encoder, norms, W"},
-        {"gradient stays on its rank", NOT_SUMMED, "ranks", 4, "encoder, norms, W"},
-        {"gather gives back its own slice only", OWN_SLICE, "ranks", 4, "encoder, norms, W"},
-        {"gather without gradient", NO_SLICE, "ranks", 4, "encoder, norms, W"},
-        {"gather gives back a mean", MEAN_SLICE, "ranks", 4, "encoder, norms, W"},
+        {"own slot alone is live", ENCODER_OVER_RANKS, "ranks", 4, "encoder, norms",
+         COC_EXCHANGE_ALL_GATHER},
+        {"loss times ranks", W_TIMES_RANKS, "ranks", 4, "W", COC_EXCHANGE_ALL_GATHER},
+        {"mean in place of a sum", ALL_OVER_RANKS, "ranks", 4, "encoder, norms, W",
+         COC_EXCHANGE_ALL_GATHER},
+        {"gradient stays on its rank", NOT_SUMMED, "ranks", 4, "encoder, norms, W",
+         COC_EXCHANGE_ALL_GATHER},
+        {"gather gives back its own slice only", OWN_SLICE, "ranks", 4, "encoder, norms, W",
+         COC_EXCHANGE_ALL_GATHER},
+        {"gather without gradient", NO_SLICE, "ranks", 4, "encoder, norms, W",
+         COC_EXCHANGE_ALL_GATHER},
+        {"gather gives back a mean", MEAN_SLICE, "ranks", 4, "encoder, norms, W",
+         COC_EXCHANGE_ALL_GATHER},
         {"batch norm of the rank alone", OWN_STATISTICS, "ranks", 0,
-         "encoder, norms, W, running statistics, loss"},
-        {"running statistics divided twice", MEAN_STATISTICS, "ranks", 4, "running statistics"},
-        {"columns in another order", WRONG_ORDER, "ranks", 4, NULL},
-        {"no gather", NO_GATHER, "ranks", 4, NULL},
-        {"all-reduce that averages", ANY_REDUCE, "collectives", 4, "all-reduce"},
-        {"reduce-scatter without the others", ANY_SCATTER, "collectives", 4, "reduce-scatter"},
-        {"all-gather in another order", ANY_GATHER, "collectives", 4, "all-gather"},
-        {"broadcast that stays at home", ANY_BROADCAST, "collectives", 4, "broadcast"},
-        {"moments that are not restored", NO_MOMENTS, "resume", 4, "bits"},
+         "encoder, norms, W, running statistics, loss", COC_EXCHANGE_ALL_GATHER},
+        {"running statistics divided twice", MEAN_STATISTICS, "ranks", 4, "running statistics",
+         COC_EXCHANGE_ALL_GATHER},
+        {"columns in another order", WRONG_ORDER, "ranks", 4, NULL, COC_EXCHANGE_ALL_GATHER},
+        {"no gather", NO_GATHER, "ranks", 4, NULL, COC_EXCHANGE_ALL_GATHER},
+        {"all-reduce that averages", ANY_REDUCE, "collectives", 4, "all-reduce",
+         COC_EXCHANGE_ALL_GATHER},
+        {"reduce-scatter without the others", ANY_SCATTER, "collectives", 4, "reduce-scatter",
+         COC_EXCHANGE_ALL_GATHER},
+        {"all-gather in another order", ANY_GATHER, "collectives", 4, "all-gather",
+         COC_EXCHANGE_ALL_GATHER},
+        {"broadcast that stays at home", ANY_BROADCAST, "collectives", 4, "broadcast",
+         COC_EXCHANGE_ALL_GATHER},
+        {"rotation that stays at home", ANY_ROTATE, "collectives", 4, "rotate",
+         COC_EXCHANGE_ALL_GATHER},
+        {"a ring without its sums", NO_SUM_ROUND, "ranks", 4, "encoder, norms, W",
+         COC_EXCHANGE_RING},
+        {"moments that are not restored", NO_MOMENTS, "resume", 4, "bits", COC_EXCHANGE_ALL_GATHER},
     };
 
     if (world->size == 1) return; /* nothing to be wrong between */
@@ -324,9 +379,11 @@ static void wrong_rules_are_named(void)
 /* Rules that are wrong with one rank too. */
 static void wrong_factors_are_named(void)
 {
-    static const expectation parts = {"loss once for each part", W_TIMES_PARTS, "passes", 4, "W"};
-    static const expectation factor = {"gradient of twice the loss", ALL_TWICE, "differences", 4,
-                                       "encoder, norms, W"};
+    static const expectation parts = {"loss once for each part", W_TIMES_PARTS, "passes", 4, "W",
+                                      COC_EXCHANGE_ALL_GATHER};
+    static const expectation factor = {
+        "gradient of twice the loss", ALL_TWICE, "differences", 4, "encoder, norms, W",
+        COC_EXCHANGE_ALL_GATHER};
 
     if (world->size == 1) return; /* nothing is summed, so nothing is put in */
     check_rule(&parts);
@@ -336,7 +393,8 @@ static void wrong_factors_are_named(void)
 /* Right to rounding, but not to the bit; of two numbers there is one order alone. */
 static void another_order_is_named(void)
 {
-    static const expectation order = {"sum in rank order", RANK_ORDER, "tree", 4, "gradient"};
+    static const expectation order = {"sum in rank order",    RANK_ORDER, "tree", 4, "gradient",
+                                      COC_EXCHANGE_ALL_GATHER};
 
     if (world->size == 4) check_rule(&order);
 }
@@ -344,7 +402,8 @@ static void another_order_is_named(void)
 /* One of three links takes far longer. */
 static void a_slow_link_is_named(void)
 {
-    static const expectation slow = {"a slow link", SLOW_LINK, "links", 4, "ranks 1 - 2"};
+    static const expectation slow = {"a slow link",          SLOW_LINK, "links", 4, "ranks 1 - 2",
+                                     COC_EXCHANGE_ALL_GATHER};
 
     if (world->size == 4) check_rule(&slow);
 }
@@ -352,6 +411,7 @@ static void a_slow_link_is_named(void)
 static int run_all(void)
 {
     RUN(what_is_right_passes);
+    RUN(a_ring_passes);
     RUN(wrong_rules_are_named);
     RUN(wrong_factors_are_named);
     RUN(another_order_is_named);

@@ -113,6 +113,10 @@ static void print_batch(const coc_settings *s, const coc_step_plan *p)
     printf("batch    %" PRId64 " pairs on %d rank%s; a row sees %" PRId64 " columns\n",
            p->parts.batch, p->parts.ranks, p->parts.ranks > 1 ? "s" : "",
            s->loss.k > 0 ? s->loss.k : p->parts.batch);
+    if (p->parts.ranks > 1)
+        printf("columns  %s\n", s->loss.exchange == COC_EXCHANGE_RING
+                                    ? "of one rank after another (loss.exchange: ring)"
+                                    : "of all ranks at once (loss.exchange: allgather)");
     if (p->parts.count == 1)
         printf("parts    one: every clip is embedded once\n");
     else
@@ -203,7 +207,11 @@ static void print_advice(const coc_settings *s, const coc_step_plan *p)
         return;
     }
     printf("\nIt does not fit. ");
-    if (p->fitting_part > 0)
+    if (p->fitting_ring && p->fitting_part == p->parts.size)
+        printf("Set loss.exchange: ring.\n");
+    else if (p->fitting_ring)
+        printf("Set loss.exchange: ring, and train.micro_batch: %" PRId64 ".\n", p->fitting_part);
+    else if (p->fitting_part > 0)
         printf("Set train.micro_batch: %" PRId64 ".\n", p->fitting_part);
     else if (s->model.bn_group == 0 || s->model.bn_group >= s->train.batch)
         printf("Set model.bn_group (now the whole batch) to what fits at once, and "
@@ -247,6 +255,7 @@ static coc_status print_json(const coc_plan_for *f, const coc_step_plan *p,
         p->flop, "loss_flop", p->loss_flop, "gathered_bytes", p->gathered, "scattered_bytes",
         p->scattered, "gradient_bytes", p->gradients);
     if (all == NULL) return COC_FAIL(COC_ERR_MEMORY, "no memory for the plan's JSON");
+    json_object_set_new(all, "fitting_ring", json_boolean(p->fitting_ring));
     json_object_set_new(all, "largest_batch", json_integer(p->largest[0]));
     json_object_set_new(all, "largest_batch_in_parts", json_integer(p->largest[1]));
     if (rates != NULL) json_object_set_new(all, "seconds", time_object(p, rates));

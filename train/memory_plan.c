@@ -96,7 +96,7 @@ coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *
     COC_TRY(add_loaders(needs, plan));
     if (!host) add(plan, "scratch of operations", accelerator_scratch(needs));
     if (s->model.conv == COC_CONV_CUDNN) add(plan, "cuDNN's scratch", COC_CUDNN_MOST_SCRATCH);
-    add(plan, "similarity", coc_similarity_bytes(needs->parts, needs->whole->embedding));
+    add(plan, "similarity", coc_similarity_bytes(needs->parts, needs->whole->embedding, &s->loss));
     add(plan, "embeddings and masks", coc_passes_bytes(needs->parts, needs->seen, needs->places));
     return COC_OK;
 }

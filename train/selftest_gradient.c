@@ -183,12 +183,14 @@ coc_status coc_selftest_ranks(coc_selftest *test, const char *name)
 {
     const coc_settings small =
         coc_selftest_small(&test->settings, test->comm->size, coc_selftest_groups(&test->settings));
+    coc_settings at_once = small; /* all columns, however the run exchanges them */
     outcome many = {.weights = 0}, one = {.weights = 0};
     coc_status status = evaluate(test, &small, test->comm, &many);
 
+    at_once.loss.exchange = COC_EXCHANGE_ALL_GATHER;
     if (status == COC_OK)
-        status =
-            coc_comm_agree(test->comm, "one rank alone", evaluate(test, &small, test->alone, &one));
+        status = coc_comm_agree(test->comm, "one rank alone",
+                                evaluate(test, &at_once, test->alone, &one));
     if (status == COC_OK) status = compare(test, name, &many, &one);
     if (status == COC_OK) status = compare_columns(test, name, &many, &one);
     outcome_free(&many);
@@ -267,6 +269,7 @@ static coc_settings tree_settings(const coc_selftest *test)
     coc_settings s = coc_selftest_small(&test->settings, test->comm->size, 3);
 
     s.loss.reduction = COC_REDUCTION_FIXED_TREE;
+    s.loss.exchange = COC_EXCHANGE_ALL_GATHER;
     snprintf(s.comm.backend, sizeof s.comm.backend, "mpi");
     s.model.bn_group = 1;
     s.train.micro_batch = 2;

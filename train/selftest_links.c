@@ -165,13 +165,31 @@ static coc_status try_broadcast(carrier *c, shape how, int64_t *wrong)
     return COC_OK;
 }
 
+static coc_status try_rotate(carrier *c, shape how, int64_t *wrong)
+{
+    const int previous = (c->comm->rank + c->comm->size - 1) % c->comm->size;
+    int64_t first;
+
+    (void)share_out(c, how, &first);
+    for (int64_t i = 0; i < c->counts[c->comm->rank]; i++)
+        c->host[i] = number(c->comm->rank, i);
+    COC_TRY(put(c, c->room, c->counts[c->comm->rank]));
+    COC_TRY(coc_rotate(c->comm, "self-test of rotate", c->device + c->room, c->device, c->counts,
+                       COC_FLOAT));
+    COC_TRY(get(c, 0, c->counts[previous]));
+    for (int64_t i = 0; i < c->counts[previous]; i++)
+        *wrong += c->host[i] != number(previous, i);
+    return COC_OK;
+}
+
 static const struct {
     const char *name;
     coc_status (*run)(carrier *c, shape how, int64_t *wrong);
 } collectives[] = {{"all-gather", try_gather},
                    {"reduce-scatter", try_scatter},
                    {"all-reduce", try_reduce},
-                   {"broadcast", try_broadcast}};
+                   {"broadcast", try_broadcast},
+                   {"rotate", try_rotate}};
 
 static coc_status try_collectives(coc_selftest *test, const char *name, carrier *c)
 {

@@ -28,24 +28,32 @@ static double network_flop(const coc_network *n)
     return flop;
 }
 
-static void count_work(coc_step_plan *p)
+static void count_work(const coc_settings *s, coc_step_plan *p)
 {
+    const bool ring = s->loss.exchange == COC_EXCHANGE_RING;
     const double rows = (double)p->parts.rows, columns = (double)p->parts.batch,
                  d = p->whole.embedding, parts = (double)p->parts.count;
 
     p->forward_flop = network_flop(&p->seen);
     p->embeddings_of_clip = 1 + (parts - p->places) / parts;
-    /* P and its two gradients; logits and the two gradients there */
-    p->loss_flop = 6 * rows * d * d + 6 * rows * columns * d;
+    /* P and its two gradients; logits, in a ring twice, and the two gradients there */
+    p->loss_flop = 6 * rows * d * d + (ring ? 8 : 6) * rows * columns * d;
     p->flop = 2 * rows * p->forward_flop * (p->embeddings_of_clip + 2) + p->loss_flop;
 }
 
-static void count_traffic(coc_step_plan *p)
+static void count_traffic(const coc_settings *s, coc_step_plan *p)
 {
     const double ranks = p->parts.ranks, others = (ranks - 1) / ranks;
     const double columns = (double)p->parts.batch * p->whole.embedding * sizeof(real);
 
-    p->gathered = others * (columns + (double)p->parts.batch * sizeof(uint64_t));
+    if (s->loss.exchange == COC_EXCHANGE_RING) {
+        /* with track, number and set; a second time for the gradient, but of two ranks */
+        const double slabs = columns + (double)p->parts.batch * (2 * sizeof(uint64_t) + 4);
+
+        p->gathered = (ranks > 2 ? 2 : 1) * others * slabs;
+    } else {
+        p->gathered = others * (columns + (double)p->parts.batch * sizeof(uint64_t));
+    }
     p->scattered = others * columns;
     p->gradients = 2 * others * (double)p->weights * sizeof(real);
 }
@@ -160,15 +168,34 @@ static coc_status find_largest(const coc_plan_for *f, const coc_step_plan *p, bo
     return COC_OK;
 }
 
+/* Where no part fits: whether one does, if columns go round. */
+static coc_status find_fitting_ring(const coc_plan_for *f, coc_step_plan *p)
+{
+    coc_settings settings = *f->settings;
+    coc_plan_for ring = *f;
+    coc_step_plan try = *p;
+
+    if (p->fits || p->fitting_part > 0 || settings.loss.exchange == COC_EXCHANGE_RING)
+        return COC_OK;
+    settings.loss.exchange = COC_EXCHANGE_RING;
+    ring.settings = &settings;
+    COC_TRY(plan_part(&ring, &try, p->parts.size));
+    COC_TRY(find_fitting_part(&ring, &try));
+    p->fitting_part = try.fitting_part;
+    p->fitting_ring = try.fitting_part > 0;
+    return COC_OK;
+}
+
 coc_status coc_step_plan_make(const coc_plan_for *f, coc_step_plan *p)
 {
     *p = (coc_step_plan){.fits = true};
     COC_TRY(coc_trainer_networks(f->settings, &p->whole, &p->seen));
     p->weights = coc_params_weights(&p->whole);
     COC_TRY(plan_part(f, p, f->settings->train.micro_batch));
-    count_work(p);
-    count_traffic(p);
+    count_work(f->settings, p);
+    count_traffic(f->settings, p);
     COC_TRY(find_largest(f, p, false, &p->largest[0]));
     COC_TRY(find_largest(f, p, true, &p->largest[1]));
-    return find_fitting_part(f, p);
+    COC_TRY(find_fitting_part(f, p));
+    return find_fitting_ring(f, p);
 }

@@ -21,6 +21,7 @@ typedef struct {
     coc_memory_plan memory, host; /* host: beside a GPU's; part of no verdict */
     bool fits;
     int64_t fitting_part; /* largest micro-batch that fits, of all ranks; 0: none */
+    bool fitting_ring;    /* it does with loss.exchange: ring, and none without */
     int64_t largest[2];   /* batch that fits: at once; in parts of a batch-norm group. 0: none, or
                              there is no bound */
     int64_t weights;
