@@ -230,11 +230,13 @@ static coc_status wrong_subgroup(coc_comm *comm, int first, int last, coc_comm *
 static coc_status run_check(const char *name, wrong_rule rule, int64_t group,
                             coc_columns_exchange exchange, coc_selftest *test)
 {
-    coc_comm_ops ops = *world->ops;
-    coc_comm comm = *world;
+    static coc_comm_ops ops; /* which the test keeps, and is judged with later */
+    static coc_comm comm;
     const coc_selftest_check *all = coc_selftest_checks();
     coc_selftest_check only[2] = {{NULL, NULL, NULL}};
 
+    ops = *world->ops;
+    comm = *world;
     for (; all->name != NULL; all++)
         if (is(all->name, name)) only[0] = *all;
     ops.start_all_reduce = wrong_reduce;
