@@ -86,6 +86,7 @@ typedef struct {
     bool mask_same_track;    /* columns of the row's own track do not count, but the own one */
     coc_reduction reduction; /* the order in which all sums of a step over pairs are added */
     coc_screening screening;
+    bool symmetric; /* the mean of the losses of rows and of columns */
     coc_columns_exchange exchange;
 } coc_loss_settings;
 

@@ -186,6 +186,10 @@ static const coc_setting table[] = {
      "are micro-batches, each on one rank, so that 1, 2, 4, ... ranks with equal threads give the "
      "same weights bit for bit, at the price of time and memory. Needs a power of two of "
      "micro-batches, a number of ranks that divides it, and comm.backend other than nccl."},
+    {"loss.symmetric", COC_SETTING_FLAG, COC_EFFECT_RESULT, FIELD(loss, symmetric), "false", 0, 0,
+     NULL, "",
+     "true: the mean of two losses, that of each anchor among all positives, and that of each "
+     "positive among all anchors. Twice the time and memory of the loss. Published: false."},
     {"loss.screening", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(loss, screening), "off", 0, 0,
      screening_names, "",
      "auto: gradients of the loss are summed over the columns that matter to a row, where they are "

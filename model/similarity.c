@@ -26,8 +26,11 @@ static const coc_exchange *exchange_of(const coc_loss_settings *settings)
 
 int64_t coc_similarity_bytes(const coc_parts *parts, int d, const coc_loss_settings *settings)
 {
-    return exchange_of(settings)->bytes(parts, d) +
-           coc_tree_bytes(leaves_of(parts), 0, (int64_t)d * d, COC_TREE_REALS);
+    const int64_t bytes = exchange_of(settings)->bytes(parts, d) +
+                          coc_tree_bytes(leaves_of(parts), 0, (int64_t)d * d, COC_TREE_REALS);
+
+    if (settings == NULL || !settings->symmetric) return bytes;
+    return 2 * bytes + parts->rows * d * (int64_t)sizeof(real);
 }
 
 /* Memory that the device may write into while a step goes on. */
@@ -65,6 +68,18 @@ static coc_status create_arena(coc_similarity *s)
     return s->exchange->begin(s);
 }
 
+/* The exchange with anchors for columns: another similarity, without W. */
+static coc_status create_mirror(coc_similarity *s, const coc_loss_settings *settings)
+{
+    coc_loss_settings half = *settings;
+
+    half.symmetric = false;
+    COC_TRY(coc_similarity_create(s->backend, s->comm, &s->parts, s->d, &half, &s->mirror));
+    return coc_comm_agree(s->comm, "memory of the symmetric loss",
+                          coc_device_alloc(s->backend->device, s->parts.rows * s->d,
+                                           sizeof *s->mirror_rows, &s->mirror_rows));
+}
+
 coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, const coc_parts *parts,
                                  int d, const coc_loss_settings *settings,
                                  coc_similarity **similarity)
@@ -85,6 +100,8 @@ coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, const coc
     status = coc_comm_agree(comm, "making the similarity", create_local(s));
     if (status == COC_OK)
         status = coc_comm_agree(comm, "memory of the similarity", create_arena(s));
+    if (status == COC_OK && settings != NULL && settings->symmetric)
+        status = create_mirror(s, settings);
     if (status != COC_OK) coc_similarity_destroy(similarity);
     return status;
 }
@@ -94,6 +111,8 @@ void coc_similarity_destroy(coc_similarity **similarity)
     coc_similarity *s = *similarity;
 
     if (s == NULL) return;
+    coc_similarity_destroy(&s->mirror);
+    s->backend->device->release(s->backend->device, s->mirror_rows);
     s->comm->ops->release(s->comm, s->arena.memory);
     s->backend->device->release_host(s->backend->device, s->host_results);
     coc_tree_destroy(&s->w_tree);
@@ -193,6 +212,37 @@ static coc_status back_leaves(coc_similarity *s, coc_params *params, const real 
     return COC_OK;
 }
 
+/* Rows are this rank's positives, columns all anchors. Adds to the gradients of both. */
+static coc_status mirrored_loss(coc_similarity *s, const coc_contrast *forward, const real *h1,
+                                const coc_similarity_batch *batch, bool checking, real *d_h1,
+                                double *seconds)
+{
+    const coc_device *device = s->backend->device;
+    const coc_ops *ops = s->backend->ops;
+    const int64_t values = s->parts.rows * s->d;
+    const coc_similarity_batch swapped = {.label = batch->column_label,
+                                          .row_track = batch->column_track,
+                                          .column_track = batch->row_track,
+                                          .row_set = batch->positive_set,
+                                          .column_set = batch->anchor_set};
+    coc_similarity *m = s->mirror;
+    coc_contrast c = *forward;
+
+    c.a = s->p;
+    c.label = swapped.label;
+    c.row_track = swapped.row_track;
+    c.row_set = swapped.row_set;
+    COC_TRY(device->copy(device, m->p, h1, (size_t)values * sizeof *m->p, NULL));
+    COC_TRY(device->zero(device, m->results, COC_CONTRAST_RESULTS * sizeof *m->results, NULL));
+    for (int64_t i = 0; i < s->parts.count; i++)
+        COC_TRY(m->exchange->share(m, &swapped, i));
+    COC_TRY(m->exchange->loss(m, &c, &swapped, checking, s->mirror_rows, seconds));
+    ops->add(s->backend, values, m->dp, d_h1);
+    ops->add(s->backend, values, s->mirror_rows, s->dp);
+    return device->copy(device, m->host_results, m->results,
+                        COC_CONTRAST_RESULTS * sizeof *m->results, NULL);
+}
+
 coc_status coc_similarity_loss(coc_similarity *s, coc_params *params, const real *h1,
                                const real *h2, const coc_similarity_batch *batch, real *d_h1,
                                real *d_h2, double *seconds)
@@ -206,7 +256,8 @@ coc_status coc_similarity_loss(coc_similarity *s, coc_params *params, const real
                                    .row_track = batch->row_track,
                                    .mask_track = s->mask_track,
                                    .row_set = batch->row_set,
-                                   .scale = 1.0 / (double)s->parts.batch,
+                                   .scale =
+                                       (s->mirror != NULL ? 0.5 : 1.0) / (double)s->parts.batch,
                                    .screen = s->screen};
     const bool checking = coc_similarity_checks(s);
     double spent = 0;
@@ -214,6 +265,7 @@ coc_status coc_similarity_loss(coc_similarity *s, coc_params *params, const real
     s->calls++;
     COC_TRY(device->zero(device, s->results, of_results, NULL));
     COC_TRY(s->exchange->loss(s, &contrast, batch, checking, d_h1, &spent));
+    if (s->mirror != NULL) COC_TRY(mirrored_loss(s, &contrast, h1, batch, checking, d_h1, &spent));
     if (seconds != NULL) *seconds = spent;
     COC_TRY(back_leaves(s, params, h2, d_h2));
     return device->copy(device, s->host_results, s->results, of_results, NULL);
@@ -222,8 +274,9 @@ coc_status coc_similarity_loss(coc_similarity *s, coc_params *params, const real
 coc_loss coc_similarity_result(const coc_similarity *s)
 {
     const double *results = s->host_results, rows = (double)s->parts.batch;
+    const double mirrored = s->mirror != NULL ? s->mirror->host_results[COC_CONTRAST_LOSS] : 0;
 
-    return (coc_loss){.loss = results[COC_CONTRAST_LOSS],
+    return (coc_loss){.loss = results[COC_CONTRAST_LOSS] + mirrored,
                       .accuracy = results[COC_CONTRAST_RIGHT] / rows,
                       .columns = results[COC_CONTRAST_COUNTED] / rows,
                       .same_track = results[COC_CONTRAST_SAME_TRACK] / rows,

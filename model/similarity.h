@@ -10,6 +10,9 @@
  * the true gradient for any, also uneven, split of the batch. (The published code does the
  * same on one process.) Where parts are leaves (comm/parts.h) rows are taken leaf by leaf, and all
  * sums over rows added over their tree.
+ *
+ * With loss.symmetric the same is done once more with the roles exchanged: rows are this rank's
+ * columns P_r, columns the anchors of all ranks. Each of the two losses counts half.
  */
 #ifndef COC_MODEL_SIMILARITY_H
 #define COC_MODEL_SIMILARITY_H
@@ -43,6 +46,11 @@ typedef struct {
     const uint64_t *column_track; /* [n] of each positive that was dealt to this rank */
     const int32_t *row_set;       /* [n], or NULL */
     const int32_t *column_set;    /* [K], or NULL; both or neither */
+    /* the same with anchors and positives exchanged; read only with loss.symmetric */
+    const int64_t
+        *column_label; /* [n] slot of the own anchor of each positive dealt to this rank */
+    const int32_t *positive_set; /* [n] sets of those positives; NULL with row_set */
+    const int32_t *anchor_set;   /* [K] sets of all anchors; NULL with row_set */
 } coc_similarity_batch;
 
 /* settings NULL: the published loss. Borrows backend and comm, which must outlive it. Collective:

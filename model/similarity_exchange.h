@@ -58,6 +58,10 @@ struct coc_similarity {
     double *host_results; /* the same on the host, to which the device copies */
     int64_t leaves;       /* of this rank's rows; 1 where parts are none */
     coc_tree *w_tree;     /* over them */
+    /* loss.symmetric: the exchange with anchors as columns, and the gradient that it gives at this
+     * rank's positives, its rows [n][d]; else NULL */
+    coc_similarity *mirror;
+    real *mirror_rows;
 };
 
 /* Room for one more collective, whose request goes to *place: waits for the one before it there. */

@@ -149,7 +149,8 @@ static coc_status gradient(model *m)
     const int64_t d = m->network.embedding;
     const coc_device *device = device_of(m);
     const coc_encoder_input input = {CLIPS, m->x, m->keep, m->dropout, m->depth, false};
-    const coc_similarity_batch batch = {m->label, m->track, m->track, NULL, NULL};
+    const coc_similarity_batch batch = {
+        .label = m->label, .row_track = m->track, .column_track = m->track};
 
     COC_TRY(device->zero(device, m->params->grad, (size_t)m->params->weights * sizeof(real), NULL));
     COC_TRY(coc_running_begin(m->params));

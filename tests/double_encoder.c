@@ -93,7 +93,7 @@ static double loss_of(model *m)
 {
     static const int64_t label[PAIRS] = {2, 0, 3, 1};
     static const uint64_t track[PAIRS] = {11, 12, 13, 14};
-    const coc_similarity_batch batch = {label, track, track, NULL, NULL};
+    const coc_similarity_batch batch = {.label = label, .row_track = track, .column_track = track};
     const double *h2 = m->h + PAIRS * EMBEDDING;
 
     if (coc_running_begin(m->params) != COC_OK ||

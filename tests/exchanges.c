@@ -13,7 +13,7 @@ typedef struct {
     int64_t batch, micro;
     int d;
     float scale; /* of the embeddings, which are random in (-1, 1) times it */
-    bool sets, mask;
+    bool sets, mask, symmetric;
 } sample;
 
 /* All that a loss needs: on the device, this rank's part of the batch. */
@@ -58,29 +58,53 @@ static void *put_rows(const coc_backend *b, const coc_parts *parts, const void *
     return there;
 }
 
+/* Of anchors, then positives, [2][batch]. */
+typedef struct {
+    int64_t *label;
+    uint64_t *track;
+    int32_t *set;
+} labels;
+
 /* Each anchor's positive stands elsewhere in the batch; three pairs a track, three sets. */
+static labels make_labels(int64_t n)
+{
+    labels l = {taken((size_t)(2 * n), sizeof *l.label), taken((size_t)(2 * n), sizeof *l.track),
+                taken((size_t)(2 * n), sizeof *l.set)};
+
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t own = (i + n / 2 + 1) % n;
+
+        l.label[i] = own;
+        l.label[n + own] = i;
+        l.track[i] = l.track[n + own] = (uint64_t)1 << 40 | (uint64_t)(i / 3);
+        l.set[i] = l.set[n + own] = (int32_t)(i / 2 % 3);
+    }
+    return l;
+}
+
+static void free_labels(labels *l)
+{
+    free(l->label);
+    free(l->track);
+    free(l->set);
+}
+
 static void put_batch(const coc_backend *b, const sample *of, subject *s)
 {
     const int64_t n = of->batch;
-    int64_t *label = taken((size_t)n, sizeof *label);
-    uint64_t *track = taken((size_t)(2 * n), sizeof *track);
-    int32_t *set = taken((size_t)(2 * n), sizeof *set);
+    labels l = make_labels(n);
 
-    for (int64_t i = 0; i < n; i++) {
-        label[i] = (i + n / 2 + 1) % n;
-        track[i] = track[n + label[i]] = (uint64_t)1 << 40 | (uint64_t)(i / 3);
-        set[i] = set[n + label[i]] = (int32_t)(i / 2 % 3);
-    }
-    s->batch.label = put_rows(b, &s->parts, label, sizeof *label);
-    s->batch.row_track = put_rows(b, &s->parts, track, sizeof *track);
-    s->batch.column_track = put_rows(b, &s->parts, track + n, sizeof *track);
+    s->batch.label = put_rows(b, &s->parts, l.label, sizeof *l.label);
+    s->batch.column_label = put_rows(b, &s->parts, l.label + n, sizeof *l.label);
+    s->batch.row_track = put_rows(b, &s->parts, l.track, sizeof *l.track);
+    s->batch.column_track = put_rows(b, &s->parts, l.track + n, sizeof *l.track);
     if (of->sets) {
-        s->batch.row_set = put_rows(b, &s->parts, set, sizeof *set);
-        s->batch.column_set = coc_test_put(b, set + n, n, sizeof *set);
+        s->batch.row_set = put_rows(b, &s->parts, l.set, sizeof *l.set);
+        s->batch.positive_set = put_rows(b, &s->parts, l.set + n, sizeof *l.set);
+        s->batch.anchor_set = coc_test_put(b, l.set, n, sizeof *l.set);
+        s->batch.column_set = coc_test_put(b, l.set + n, n, sizeof *l.set);
     }
-    free(label);
-    free(track);
-    free(set);
+    free_labels(&l);
 }
 
 static float *put_embeddings(const coc_backend *b, const sample *of, const coc_parts *parts,
@@ -118,7 +142,8 @@ static coc_status open_params(coc_backend *b, const sample *of, subject *s)
 static coc_status open_subject(coc_comm *comm, coc_backend *b, const sample *of,
                                coc_columns_exchange exchange, subject *s)
 {
-    const coc_loss_settings settings = {.exchange = exchange, .mask_same_track = of->mask};
+    const coc_loss_settings settings = {
+        .exchange = exchange, .mask_same_track = of->mask, .symmetric = of->symmetric};
     int64_t values;
 
     *s = (subject){.params = NULL};
@@ -146,6 +171,9 @@ static void close_subject(const coc_backend *b, subject *s)
     coc_test_release(b, (void *)s->batch.column_track);
     coc_test_release(b, (void *)s->batch.row_set);
     coc_test_release(b, (void *)s->batch.column_set);
+    coc_test_release(b, (void *)s->batch.column_label);
+    coc_test_release(b, (void *)s->batch.positive_set);
+    coc_test_release(b, (void *)s->batch.anchor_set);
 }
 
 static coc_status call(coc_backend *b, subject *s)
@@ -219,10 +247,12 @@ static void compare(const coc_comm *comm, const sample *of, const outcome *ring,
 
 void coc_test_exchanges(coc_comm *comm, coc_backend *backend, double bound)
 {
-    static const sample samples[] = {{24, 0, 16, 1, false, false}, {23, 0, 7, 1, true, false},
-                                     {29, 0, 5, 1, false, true},   {26, 0, 16, 0, true, true},
-                                     {40, 16, 9, 1, true, true},   {40, 12, 12, 0.7f, false, false},
-                                     {9, 0, 24, 1, false, false},  {300, 64, 32, 0.7f, true, true}};
+    static const sample samples[] = {
+        {24, 0, 16, 1, false, false, false}, {23, 0, 7, 1, true, false, false},
+        {29, 0, 5, 1, false, true, false},   {26, 0, 16, 0, true, true, false},
+        {40, 16, 9, 1, true, true, false},   {40, 12, 12, 0.7f, false, false, false},
+        {9, 0, 24, 1, false, false, false},  {300, 64, 32, 0.7f, true, true, false},
+        {40, 16, 9, 1, true, true, true}};
 
     for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
         outcome gather, ring;
@@ -237,6 +267,180 @@ void coc_test_exchanges(coc_comm *comm, coc_backend *backend, double bound)
         free_outcome(&gather);
         free_outcome(&ring);
     }
+}
+
+/* ---- anchors and positives exchanged --------------------------------------------------------- */
+
+/* The symmetric loss of the whole batch in double, from its definition. */
+typedef struct {
+    int64_t n;
+    int d;
+    double *h1, *h2, *w, *p; /* [n][d], [n][d], [d][d], [n][d] = h2 W' */
+    double *s, *g;           /* [n][n] logits, and the gradient there */
+    double loss;
+} whole;
+
+static double *make_doubles(int64_t count, uint32_t seed, float scale)
+{
+    float *narrow = taken((size_t)count, sizeof *narrow);
+    double *values = taken((size_t)count, sizeof *values);
+
+    coc_test_random(narrow, count, seed);
+    for (int64_t i = 0; i < count; i++)
+        values[i] = (double)(narrow[i] * scale);
+    free(narrow);
+    return values;
+}
+
+/* out [n][m] = x [n][k] y, y [m][k] if across, else [k][m]. */
+static void product(int64_t n, int64_t m, int64_t k, const double *x, const double *y, bool across,
+                    double *out)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < m; j++) {
+            double sum = 0;
+
+            for (int64_t a = 0; a < k; a++)
+                sum += x[i * k + a] * (across ? y[j * k + a] : y[a * m + j]);
+            out[i * m + j] = sum;
+        }
+}
+
+static bool counts(const sample *of, const labels *l, int64_t anchor, int64_t positive)
+{
+    const int64_t n = of->batch;
+
+    if (l->label[anchor] == positive) return true;
+    if (of->sets && l->set[anchor] != l->set[n + positive]) return false;
+    return !of->mask || l->track[anchor] != l->track[n + positive];
+}
+
+/* One row (of anchors) or column of S: half of its loss, and of its gradient. */
+static void add_softmax(const sample *of, const labels *l, int64_t fixed, bool column, whole *r)
+{
+    const int64_t n = r->n, own = l->label[column ? n + fixed : fixed];
+    double sum = 0, at_own = 0;
+
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t anchor = column ? i : fixed, positive = column ? fixed : i;
+            const double e = exp(r->s[anchor * n + positive]);
+
+            if (!counts(of, l, anchor, positive)) continue;
+            if (i == own) at_own = r->s[anchor * n + positive];
+            if (pass == 0)
+                sum += e;
+            else
+                r->g[anchor * n + positive] += (e / sum - (i == own)) / (2 * (double)n);
+        }
+    r->loss += (log(sum) - at_own) / (2 * (double)n);
+}
+
+static whole compute_whole(const sample *of)
+{
+    const int64_t n = of->batch, values = n * of->d;
+    whole r = {.n = n, .d = of->d};
+    labels l = make_labels(n);
+
+    r.h1 = make_doubles(values, 5, of->scale);
+    r.h2 = make_doubles(values, 6, of->scale);
+    r.w = make_doubles((int64_t)of->d * of->d, 9, 1);
+    r.p = taken((size_t)values, sizeof *r.p);
+    r.s = taken((size_t)(n * n), sizeof *r.s);
+    r.g = taken((size_t)(n * n), sizeof *r.g);
+    product(n, of->d, of->d, r.h2, r.w, true, r.p);
+    product(n, n, of->d, r.h1, r.p, true, r.s);
+    for (int64_t i = 0; i < n; i++) {
+        add_softmax(of, &l, i, false, &r);
+        add_softmax(of, &l, i, true, &r);
+    }
+    free_labels(&l);
+    return r;
+}
+
+/* The gradients of all pairs, in double, against this rank's. */
+static void compare_rows(const coc_parts *parts, int d, const double *all, const float *own,
+                         double bound)
+{
+    double difference = 0, norm = 0;
+
+    for (int64_t i = 0; i < parts->count; i++) {
+        const coc_batch_part part = coc_part_at(parts, i);
+
+        for (int64_t a = 0; a < part.pairs * d; a++) {
+            const double want = all[part.first * d + a];
+
+            difference += pow(want - (double)own[part.row * d + a], 2);
+            norm += want * want;
+        }
+    }
+    CHECK(sqrt(difference) <= bound * sqrt(norm) && norm > 0);
+}
+
+/* That of W, of which every rank has its part, twice, since there were two calls. */
+static void compare_w(coc_comm *comm, const whole *r, const double *d_p, const outcome *o,
+                      double bound)
+{
+    double *sum = taken((size_t)o->of_w, sizeof *sum), difference = 0, norm = 0;
+
+    for (int64_t i = 0; i < o->of_w; i++)
+        sum[i] = (double)o->d_w[i] / 2;
+    REQUIRE_OK(coc_all_reduce(coc_comm_over_host(comm), "gradient of W", sum, o->of_w, COC_DOUBLE));
+    for (int64_t a = 0; a < r->d; a++)
+        for (int64_t b = 0; b < r->d; b++) {
+            double want = 0;
+
+            for (int64_t j = 0; j < r->n; j++)
+                want += d_p[j * r->d + a] * r->h2[j * r->d + b];
+            difference += pow(want - sum[a * r->d + b], 2);
+            norm += want * want;
+        }
+    CHECK(sqrt(difference) <= bound * sqrt(norm) && norm > 0);
+    free(sum);
+}
+
+static void check_symmetric(coc_comm *comm, coc_backend *backend, const sample *of, double bound)
+{
+    whole r = compute_whole(of);
+    outcome o = compute(comm, backend, of, COC_EXCHANGE_ALL_GATHER);
+    double *d_h1 = taken((size_t)(r.n * r.d), sizeof *d_h1), *d_p = taken((size_t)(r.n * r.d), 8);
+    double *d_h2 = taken((size_t)(r.n * r.d), sizeof *d_h2),
+           *turned = taken((size_t)(r.n * r.n), 8);
+    coc_parts parts;
+
+    REQUIRE_OK(coc_parts_make(comm, of->batch, of->micro, &parts));
+    for (int64_t i = 0; i < r.n; i++)
+        for (int64_t j = 0; j < r.n; j++)
+            turned[j * r.n + i] = r.g[i * r.n + j];
+    product(r.n, r.d, r.n, r.g, r.p, false, d_h1);
+    product(r.n, r.d, r.n, turned, r.h1, false, d_p);
+    product(r.n, r.d, r.d, d_p, r.w, false, d_h2);
+    CHECK(fabs(o.loss.loss / r.loss - 1) <= 0.1 * bound);
+    compare_rows(&parts, r.d, d_h1, o.d_h1, bound);
+    compare_rows(&parts, r.d, d_h2, o.d_h2, bound);
+    compare_w(comm, &r, d_p, &o, bound);
+    free_outcome(&o);
+    free(d_h1);
+    free(d_h2);
+    free(d_p);
+    free(turned);
+    free(r.h1);
+    free(r.h2);
+    free(r.w);
+    free(r.p);
+    free(r.s);
+    free(r.g);
+}
+
+void coc_test_symmetric(coc_comm *comm, coc_backend *backend, double bound)
+{
+    static const sample samples[] = {{24, 0, 16, 1, false, false, true},
+                                     {23, 0, 7, 1, true, false, true},
+                                     {29, 0, 5, 1, false, true, true},
+                                     {40, 16, 9, 1, true, true, true}};
+
+    for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++)
+        check_symmetric(comm, backend, &samples[i], bound);
 }
 
 /* ---- the wrong way round -------------------------------------------------------------------- */
@@ -269,7 +473,7 @@ static coc_status rotate_back(coc_comm *comm, const char *what, const void *send
 
 void coc_test_wrong_way_round(coc_comm *comm, coc_backend *backend)
 {
-    const sample even = {2 * comm->size, 0, 8, 1, false, false};
+    const sample even = {2 * comm->size, 0, 8, 1, false, false, false};
     coc_comm_ops ops = *comm->ops;
     coc_comm wrong = *comm;
     subject s;

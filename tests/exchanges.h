@@ -11,6 +11,10 @@
  * difference of a gradient, of its norm; the loss differs by a tenth of it. */
 void coc_test_exchanges(coc_comm *comm, coc_backend *backend, double bound);
 
+/* loss.symmetric is the mean of the two losses, and its gradients are theirs: beside a calculation
+ * in double from the definition. */
+void coc_test_symmetric(coc_comm *comm, coc_backend *backend, double bound);
+
 /* Slabs that go round the other way, or not at all, are refused in the first call. */
 void coc_test_wrong_way_round(coc_comm *comm, coc_backend *backend);
 

@@ -169,8 +169,9 @@ static coc_status run_step(model *m, double *loss)
     COC_TRY(device->zero(device, m->params->grad, (size_t)m->params->weights * sizeof(real), NULL));
     COC_TRY(coc_running_begin(m->params));
     COC_TRY(coc_encoder_forward(m->encoder, m->params, m->groups, &input, m->h));
-    batch =
-        (coc_similarity_batch){label, (const uint64_t *)label, (const uint64_t *)label, NULL, NULL};
+    batch = (coc_similarity_batch){.label = label,
+                                   .row_track = (const uint64_t *)label,
+                                   .column_track = (const uint64_t *)label};
     COC_TRY(coc_similarity_columns(m->similarity, m->params, &batch, m->h + n * d, 0));
     COC_TRY(coc_similarity_loss(m->similarity, m->params, m->h, m->h + n * d, &batch, m->dh,
                                 m->dh + n * d, NULL));

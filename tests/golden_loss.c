@@ -109,8 +109,9 @@ static void check_group(const char *group, int64_t k, int d, double scale)
     REQUIRE_OK(params_for(backend, d, &network, &params));
     REQUIRE_OK(backend->device->copy(backend->device, params->value + params->at.similarity,
                                      there[2], (size_t)count * sizeof **there, NULL));
-    batch =
-        (coc_similarity_batch){label, (const uint64_t *)label, (const uint64_t *)label, NULL, NULL};
+    batch = (coc_similarity_batch){.label = label,
+                                   .row_track = (const uint64_t *)label,
+                                   .column_track = (const uint64_t *)label};
     REQUIRE_OK(coc_parts_make(comm, k, 0, &parts));
     REQUIRE_OK(coc_similarity_create(backend, comm, &parts, d, NULL, &similarity));
     REQUIRE_OK(coc_similarity_columns(similarity, params, &batch, there[1], 0));

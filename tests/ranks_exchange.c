@@ -16,6 +16,11 @@ static void a_ring_is_an_all_gather(void)
     coc_test_exchanges(world, backend, 1e-6);
 }
 
+static void a_symmetric_loss_is_the_mean_of_two(void)
+{
+    coc_test_symmetric(world, backend, 2e-6);
+}
+
 static void slabs_in_wrong_order_are_refused(void)
 {
     /* Each slab says itself whose columns it has, so that the loss would be finite, and right: but
@@ -59,6 +64,7 @@ int main(void)
         if (strcmp(*name, "cuda") == 0) continue; /* tests/cuda_ranks_exchange.c */
         if (coc_backend_create(*name, 1, &backend) != COC_OK) return 1;
         RUN(a_ring_is_an_all_gather);
+        RUN(a_symmetric_loss_is_the_mean_of_two);
         RUN(slabs_in_wrong_order_are_refused);
         coc_backend_destroy(&backend);
     }

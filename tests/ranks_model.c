@@ -164,8 +164,11 @@ static coc_status compute(const global_batch *g, coc_comm *comm, model *m, outco
 {
     int64_t first;
     const int64_t n = coc_share(g->pairs, comm->size, comm->rank, &first);
-    const coc_similarity_batch batch = {g->label + first, g->row_track + first,
-                                        g->column_track + first, g->row_set + first, g->column_set};
+    const coc_similarity_batch batch = {.label = g->label + first,
+                                        .row_track = g->row_track + first,
+                                        .column_track = g->column_track + first,
+                                        .row_set = g->row_set + first,
+                                        .column_set = g->column_set};
     coc_params *p = m->params;
 
     COC_TRY(coc_running_begin(p));

@@ -201,6 +201,38 @@ static void groups_of_columns(void)
     coc_trainer_destroy(&t);
 }
 
+/* loss.symmetric in training: positives know their anchors' slots and sets, in parts too. A row
+ * that sees its own column alone loses nothing, in either direction; the gradient in parts is that
+ * of the whole batch, and another than that of one direction. */
+static void both_directions(void)
+{
+    coc_settings settings = settings_of(4, 2), one = settings_of(0, 0);
+    coc_trainer *parts = NULL, *whole = NULL, *plain = NULL;
+    coc_step_result in_parts, at_once, one_way;
+    const coc_params *p, *w;
+
+    settings.loss.symmetric = true;
+    settings.loss.k = 1;
+    REQUIRE_OK(gradient_of(&settings, world, &parts, &in_parts));
+    CHECK_NEAR(in_parts.loss.loss, 0, 1e-6);
+    coc_trainer_destroy(&parts);
+    settings.loss.k = 0;
+    settings.loss.negatives = one.loss.negatives = COC_NEGATIVES_SAME_MODE;
+    REQUIRE_OK(gradient_of(&settings, world, &parts, &in_parts));
+    REQUIRE_OK(gradient_of(&one, alone, &plain, &one_way));
+    one.loss.symmetric = true;
+    REQUIRE_OK(gradient_of(&one, alone, &whole, &at_once));
+    p = parts->params;
+    w = whole->params;
+    CHECK_NEAR(in_parts.loss.loss / at_once.loss.loss, 1, 1e-6);
+    CHECK(coc_test_relative_error(p->grad, w->grad, w->weights) < 1e-5);
+    CHECK(coc_test_relative_error(plain->params->grad, w->grad, w->weights) > 1e-2);
+    CHECK_NEAR(one_way.loss.columns, at_once.loss.columns, 0);
+    coc_trainer_destroy(&parts);
+    coc_trainer_destroy(&whole);
+    coc_trainer_destroy(&plain);
+}
+
 static int run_all(void)
 {
     char name[32];
@@ -218,6 +250,7 @@ static int run_all(void)
     RUN(columns_are_those_of_the_step);
     RUN(reestimation_in_parts);
     RUN(groups_of_columns);
+    RUN(both_directions);
     return coc_test_result();
 }
 

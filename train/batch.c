@@ -36,6 +36,11 @@ static void lay_out(coc_batch_place *place, coc_arena *arena, const coc_settings
         b->row_set = coc_arena_take(arena, pairs, sizeof *b->row_set);
         b->column_set = coc_arena_take(arena, settings->train.batch, sizeof *b->column_set);
     }
+    b->column_label = coc_arena_take(arena, pairs, sizeof *b->column_label);
+    if (coc_deal_has_sets(settings) && settings->loss.symmetric) {
+        b->positive_set = coc_arena_take(arena, pairs, sizeof *b->positive_set);
+        b->anchor_set = coc_arena_take(arena, settings->train.batch, sizeof *b->anchor_set);
+    }
     if (stems > 0) coc_feed_layout(&place->feed, arena, clips, stems);
 }
 
@@ -138,6 +143,12 @@ coc_batch_clip coc_batch_clip_at(const coc_deal *deal, const coc_batch_part *par
     return (coc_batch_clip){i, row, view, coc_deal_at(deal, part->first + row, view)};
 }
 
+void coc_batch_describe_sets(coc_batch *b, const coc_deal *deal)
+{
+    if (b->column_set != NULL) coc_deal_sets(deal, 1, b->column_set);
+    if (b->anchor_set != NULL) coc_deal_sets(deal, 0, b->anchor_set);
+}
+
 void coc_batch_describe(coc_batch *b, const coc_batch_clip *clip, int channels, uint64_t track)
 {
     const coc_dealt *dealt = &clip->dealt;
@@ -148,6 +159,8 @@ void coc_batch_describe(coc_batch *b, const coc_batch_clip *clip, int channels, 
         b->keep[clip->i * channels + c] = (float)(dealt->kept >> c & 1);
     if (clip->view) {
         b->column_track[clip->row] = track;
+        b->column_label[clip->row] = dealt->other;
+        if (b->positive_set != NULL) b->positive_set[clip->row] = dealt->set;
         return;
     }
     b->row_track[clip->row] = track;

@@ -45,6 +45,9 @@ typedef struct {
 
 coc_batch_clip coc_batch_clip_at(const coc_deal *deal, const coc_batch_part *part, int64_t i);
 
+/* Writes the sets of all clips of the batch, where there are any. */
+void coc_batch_describe_sets(coc_batch *batch, const coc_deal *deal);
+
 /* Writes what a batch on the host says of that clip; track: its id. */
 void coc_batch_describe(coc_batch *batch, const coc_batch_clip *clip, int channels, uint64_t track);
 

@@ -118,10 +118,10 @@ static int32_t set_of(const coc_deal *d, int64_t pair)
                      (has_modes(d->settings) ? (int64_t)mode_of(d, pair) : 0));
 }
 
-void coc_deal_columns(const coc_deal *d, int32_t *set)
+void coc_deal_sets(const coc_deal *d, int view, int32_t *set)
 {
     for (int64_t slot = 0; slot < d->settings->train.batch; slot++)
-        set[slot] = d->set[d->pair_of != NULL ? d->pair_of[slot] : slot];
+        set[slot] = d->set[view == 1 && d->pair_of != NULL ? d->pair_of[slot] : slot];
 }
 
 double coc_deal_mean_columns(const coc_deal *d)

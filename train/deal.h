@@ -36,8 +36,8 @@ typedef struct {
 /* view 0: the anchor in that slot, 1: the positive. */
 coc_dealt coc_deal_at(const coc_deal *deal, int64_t slot, int view);
 
-/* The set of every column, [K]. */
-void coc_deal_columns(const coc_deal *deal, int32_t *set);
+/* The sets of all anchors (view 0: rows) or positives (1: columns), by slot, [K]. */
+void coc_deal_sets(const coc_deal *deal, int view, int32_t *set);
 
 /* Whether rows and columns have sets at all. */
 bool coc_deal_has_sets(const coc_settings *settings);

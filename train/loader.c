@@ -76,7 +76,7 @@ static void describe(coc_loader *l, int64_t number, coc_batch *to)
     coc_deal_step(l->deal, b->step, l->making);
     for (int64_t clip = 0; clip < 2 * part.pairs; clip++)
         describe_clip(l, &part, clip);
-    if (b->column_set != NULL) coc_deal_columns(l->deal, b->column_set);
+    coc_batch_describe_sets(b, l->deal);
     to->columns = b->columns = coc_deal_mean_columns(l->deal);
 }
 

@@ -28,6 +28,8 @@ typedef struct {
     int64_t *label; /* [n] slot of each anchor's positive */
     uint64_t *row_track, *column_track; /* [n] track of each anchor, of each positive here */
     int32_t *row_set, *column_set;      /* [n], [K] that must be equal; NULL: every column counts */
+    int64_t *column_label;              /* [n] slot of each positive's anchor */
+    int32_t *positive_set, *anchor_set; /* [n], [K] of positives here, of all anchors; or NULL */
     double columns;                     /* that can count for a row, the mean over the batch */
     uint32_t *pair;                     /* [2n] pair 0 .. K - 1 of each clip */
     uint8_t *view;                      /* [2n] 0 or 1 */

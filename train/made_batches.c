@@ -87,7 +87,7 @@ static coc_status make_part(coc_made_batches *m, int64_t i, const coc_batch **ba
     to->batch.columns = coc_deal_mean_columns(m->deal);
     for (int64_t clip = 0; clip < 2 * part.pairs; clip++)
         describe_clip(m, &part, clip);
-    if (m->host.batch.column_set != NULL) coc_deal_columns(m->deal, m->host.batch.column_set);
+    coc_batch_describe_sets(&m->host.batch, m->deal);
     *batch = &to->batch;
     return send(m, &part, to);
 }
@@ -117,7 +117,7 @@ coc_status coc_made_batches_floor(coc_made_batches *m, double *floor)
 
     *floor = log((double)batch);
     if (!coc_deal_has_sets(s)) return COC_OK;
-    coc_deal_columns(m->deal, m->set);
+    coc_deal_sets(m->deal, 1, m->set);
     for (int64_t i = 0; i < batch; i++)
         most = m->set[i] > most ? m->set[i] : most;
     COC_TRY(coc_alloc(most + 1, sizeof *members, &members));

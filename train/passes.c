@@ -48,16 +48,27 @@ static coc_status take_rows(coc_passes *p, const coc_batch_part *part, const coc
     const int64_t n = part->pairs, at = part->row;
 
     if (p->parts->count == 1) {
-        p->rows = (coc_similarity_batch){b->label, b->row_track, b->column_track, b->row_set,
-                                         b->column_set};
+        p->rows =
+            (coc_similarity_batch){b->label,      b->row_track,    b->column_track, b->row_set,
+                                   b->column_set, b->column_label, b->positive_set, b->anchor_set};
         return COC_OK;
     }
     COC_TRY(copy(p, p->label + at, b->label, n, sizeof *b->label));
     COC_TRY(copy(p, p->row_track + at, b->row_track, n, sizeof *b->row_track));
     COC_TRY(copy(p, p->column_track + at, b->column_track, n, sizeof *b->column_track));
+    COC_TRY(copy(p, p->column_label + at, b->column_label, n, sizeof *b->column_label));
     if (b->row_set != NULL) COC_TRY(copy(p, p->row_set + at, b->row_set, n, sizeof *b->row_set));
-    p->rows = (coc_similarity_batch){p->label, p->row_track, p->column_track,
-                                     b->row_set != NULL ? p->row_set : NULL, b->column_set};
+    if (b->positive_set != NULL)
+        COC_TRY(copy(p, p->positive_set + at, b->positive_set, n, sizeof *b->positive_set));
+    p->rows =
+        (coc_similarity_batch){.label = p->label,
+                               .row_track = p->row_track,
+                               .column_track = p->column_track,
+                               .row_set = b->row_set != NULL ? p->row_set : NULL,
+                               .column_set = b->column_set,
+                               .column_label = p->column_label,
+                               .positive_set = b->positive_set != NULL ? p->positive_set : NULL,
+                               .anchor_set = b->anchor_set};
     return COC_OK;
 }
 
@@ -201,6 +212,8 @@ static coc_status create_rows(coc_passes *p)
     COC_TRY(coc_device_alloc(device, rows, sizeof *p->label, &p->label));
     COC_TRY(coc_device_alloc(device, rows, sizeof *p->row_track, &p->row_track));
     COC_TRY(coc_device_alloc(device, rows, sizeof *p->column_track, &p->column_track));
+    COC_TRY(coc_device_alloc(device, rows, sizeof *p->column_label, &p->column_label));
+    COC_TRY(coc_device_alloc(device, rows, sizeof *p->positive_set, &p->positive_set));
     return coc_device_alloc(device, rows, sizeof *p->row_set, &p->row_set);
 }
 
@@ -268,6 +281,8 @@ void coc_passes_destroy(coc_passes *p)
     device->release(device, p->label);
     device->release(device, p->row_track);
     device->release(device, p->column_track);
+    device->release(device, p->column_label);
+    device->release(device, p->positive_set);
     device->release(device, p->row_set);
 }
 
@@ -288,7 +303,7 @@ int64_t coc_passes_bytes(const coc_parts *parts, const coc_network *network, int
     const int64_t masks = clips * (network->head.out_c + network->blocks);
     const int64_t embeddings = 4 * parts->rows * network->embedding; /* h and dh */
     const int64_t own = parts->count > 1 ? 2 * clips * network->embedding : 0;
-    const int64_t rows = parts->count > 1 ? parts->rows * 28 : 0; /* label, two tracks, set */
+    const int64_t rows = parts->count > 1 ? parts->rows * 40 : 0; /* two labels, tracks, sets */
 
     return (embeddings + places * (masks + own)) * (int64_t)sizeof(real) + rows +
            tree_bytes(parts, network, places);

@@ -59,9 +59,10 @@ typedef struct {
     coc_tree *stat_tree, *grad_tree;  /* over leaves; NULL where parts are none */
     real *h, *dh;                     /* [2][rows][d] anchors, then positives, of all parts */
     coc_similarity_batch rows;        /* what the loss reads of the batch at hand */
-    int64_t *label;                   /* [rows] what rows points to when there are several parts */
+    /* [rows] what rows points to when there are several parts */
+    int64_t *label, *column_label;
     uint64_t *row_track, *column_track;
-    int32_t *row_set;
+    int32_t *row_set, *positive_set;
 } coc_passes;
 
 /* Fills in what lies below the blank line. places: 1 .. parts->count, the same on all ranks. Not

@@ -37,7 +37,8 @@ static void count_work(const coc_settings *s, coc_step_plan *p)
     p->forward_flop = network_flop(&p->seen);
     p->embeddings_of_clip = 1 + (parts - p->places) / parts;
     /* P and its two gradients; logits, in a ring twice, and the two gradients there */
-    p->loss_flop = 6 * rows * d * d + (ring ? 8 : 6) * rows * columns * d;
+    p->loss_flop =
+        6 * rows * d * d + (s->loss.symmetric ? 2 : 1) * (ring ? 8 : 6) * rows * columns * d;
     p->flop = 2 * rows * p->forward_flop * (p->embeddings_of_clip + 2) + p->loss_flop;
 }
 
@@ -55,6 +56,10 @@ static void count_traffic(const coc_settings *s, coc_step_plan *p)
         p->gathered = others * (columns + (double)p->parts.batch * sizeof(uint64_t));
     }
     p->scattered = others * columns;
+    if (s->loss.symmetric) {
+        p->gathered *= 2;
+        p->scattered *= 2;
+    }
     p->gradients = 2 * others * (double)p->weights * sizeof(real);
 }
 
