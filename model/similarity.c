@@ -30,7 +30,7 @@ int64_t coc_similarity_bytes(const coc_parts *parts, int d, const coc_loss_setti
                           coc_tree_bytes(leaves_of(parts), 0, (int64_t)d * d, COC_TREE_REALS);
 
     if (settings == NULL || !settings->symmetric) return bytes;
-    return 2 * bytes + parts->rows * d * (int64_t)sizeof(real);
+    return 2 * (bytes + parts->rows * d * (int64_t)sizeof(real)); /* columns stay; mirror_rows */
 }
 
 /* Memory that the device may write into while a step goes on. */
@@ -96,6 +96,7 @@ coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, const coc
     s->leaves = leaves_of(parts);
     s->d = d;
     s->mask_track = settings != NULL && settings->mask_same_track;
+    s->columns_stay = settings != NULL && settings->symmetric;
     s->screen = settings != NULL && settings->screening == COC_SCREENING_AUTO;
     status = coc_comm_agree(comm, "making the similarity", create_local(s));
     if (status == COC_OK)

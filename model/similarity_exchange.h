@@ -53,8 +53,10 @@ struct coc_similarity {
     coc_request *request[COC_ON_THE_WAY];
     int64_t started; /* collectives of the call at hand */
     coc_arena arena;
-    real *p, *dp;         /* [n][d] this rank's columns H2 W', and the gradient there */
-    double *results;      /* [COC_CONTRAST_RESULTS] */
+    bool columns_stay; /* p is read once more behind the exchange's loss */
+    real *p, *dp;      /* [n][d] this rank's columns H2 W', and the gradient there, which may take
+                          their place once they have been shared */
+    double *results;   /* [COC_CONTRAST_RESULTS] */
     double *host_results; /* the same on the host, to which the device copies */
     int64_t leaves;       /* of this rank's rows; 1 where parts are none */
     coc_tree *w_tree;     /* over them */

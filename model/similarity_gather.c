@@ -4,7 +4,7 @@
  *     rows of S = A P', softmax, loss, dA, dP     (ops->contrast, blocks of rows)
  *     dP_r = reduce-scatter SUM of dP
  *
- * Memory 2 K d numbers beside the rank's own, 6 n K d operations, 2 K d numbers received. */
+ * Memory 2 K d numbers beside the rank's own n d, 6 n K d operations, 2 K d numbers received. */
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -37,7 +37,7 @@ static void layout(coc_similarity *s)
     g->all_track = coc_arena_take(arena, s->parts.batch, sizeof *g->all_track);
     s->results = coc_arena_take(arena, COC_CONTRAST_RESULTS, sizeof *s->results);
     s->p = coc_arena_take(arena, s->parts.rows * s->d, sizeof *s->p);
-    s->dp = coc_arena_take(arena, s->parts.rows * s->d, sizeof *s->dp);
+    s->dp = s->columns_stay ? coc_arena_take(arena, s->parts.rows * s->d, sizeof *s->dp) : s->p;
 }
 
 static int64_t bytes(const coc_parts *parts, int d)
