@@ -258,11 +258,11 @@ static const coc_setting table[] = {
      0, 10, NULL, "", "L2 penalty that is added to the gradient, as in PyTorch's Adam."},
     {"train.on_nan", COC_SETTING_CHOICE, COC_EFFECT_NONE, FIELD(train, on_nan), "stop", 0, 0,
      on_nan_names, "",
-     "What becomes of a step whose loss or gradient is not a finite number (NaN or infinite). "
-     "Neither weights nor running statistics take anything from it, and the first such number is "
-     "named: layer, rank, pair, track. stop: the run ends, and its last checkpoint stays. skip: a "
-     "warning, then the next step; log.jsonl counts them (skipped). The tenth in a row, or weights "
-     "that are not finite, end the run all the same."},
+     "What becomes of a step whose gradient is not finite (NaN or infinite). Neither weights nor "
+     "running statistics take anything from it, and the first such number is named: layer, rank, "
+     "pair, track. stop: the run ends, and its last checkpoint stays. skip: a warning, then the "
+     "next step; log.jsonl counts them (skipped). The tenth in a row, weights that are not finite, "
+     "or a loss that alone is not, end the run all the same."},
     {"train.init", COC_SETTING_STRING, COC_EFFECT_RESULT, FIELD(train, init), "", 0, 0, NULL,
      "file",
      "A checkpoint whose weights a new run begins with; its optimizer and step are not taken "

@@ -20,7 +20,8 @@ static const int64_t block_floats = (int64_t)64 << 20; /* of S: 256 MB, but for 
 
 static int64_t block_rows(const coc_contrast *c)
 {
-    int64_t rows = block_floats / c->columns / LEAST_ROWS * LEAST_ROWS;
+    const int64_t columns = c->columns > 0 ? c->columns : 1;
+    int64_t rows = block_floats / columns / LEAST_ROWS * LEAST_ROWS;
 
     rows = rows < LEAST_ROWS ? LEAST_ROWS : rows > MOST_ROWS ? MOST_ROWS : rows;
     return rows < c->rows ? rows : c->rows;

@@ -14,6 +14,10 @@ enum { TRACK, SPLIT, STEM, PATH, CLASS, OFFSET, GAIN, COLUMNS };
 static const char *const columns[COLUMNS] = {"track", "split",  "stem", "path",
                                              "class", "offset", "gain"};
 
+/* Longer silence is a mistake that would only fill memory; louder is one of units. */
+#define MOST_OFFSET 7200.0 /* seconds */
+#define MOST_GAIN   1e6
+
 typedef struct {
     const char *path; /* of the table */
     coc_csv csv;
@@ -60,7 +64,7 @@ static coc_status find_columns(table *t)
 /* ---- rows ----------------------------------------------------------------------------------- */
 
 static coc_status read_number(const table *t, int64_t row, int column, double otherwise,
-                              double *value)
+                              double most, double *value)
 {
     const char *text = field(t, row, column);
     char *end;
@@ -68,9 +72,9 @@ static coc_status read_number(const table *t, int64_t row, int column, double ot
     *value = otherwise;
     if (text[0] == '\0') return COC_OK;
     *value = strtod(text, &end);
-    if (end != text && *end == '\0' && isfinite(*value) && fabs(*value) <= 1e6) return COC_OK;
-    return COC_FAIL(COC_ERR_INPUT, "%s:%lld: %s: '%.80s' is no number within a million", t->path,
-                    (long long)t->csv.line[row], columns[column], text);
+    if (end != text && *end == '\0' && isfinite(*value) && fabs(*value) <= most) return COC_OK;
+    return COC_FAIL(COC_ERR_INPUT, "%s:%lld: %s: '%.80s' is no number from -%g to %g", t->path,
+                    (long long)t->csv.line[row], columns[column], text, most, most);
 }
 
 static coc_status check_row(const table *t, int64_t row)
@@ -133,8 +137,8 @@ static coc_status add_row(const table *t, int64_t row, int64_t before, coc_sourc
 
     if (track && !is_same(t, row, before, SPLIT)) return differs(t, row, before, SPLIT);
     if (stem && !is_same(t, row, before, CLASS)) return differs(t, row, before, CLASS);
-    COC_TRY(read_number(t, row, OFFSET, 0, &offset));
-    COC_TRY(read_number(t, row, GAIN, 1, &gain));
+    COC_TRY(read_number(t, row, OFFSET, 0, MOST_OFFSET, &offset));
+    COC_TRY(read_number(t, row, GAIN, 1, MOST_GAIN, &gain));
     COC_TRY(coc_split_parse(field(t, row, SPLIT), &split));
     if (!track) COC_TRY(coc_source_add_track(list, split, field(t, row, TRACK)));
     if (!stem)

@@ -30,9 +30,10 @@ static coc_status measure(coc_comm *comm, coc_survey *s)
         const coc_source_track *track = &s->list.track[t];
 
         for (int64_t i = 0; i < track->stems; i++, stem++) {
-            const int64_t bytes = coc_stem_bytes(s->root, &track->stem[i]);
+            int64_t bytes;
 
             if (t % comm->size != comm->rank) continue;
+            bytes = coc_stem_bytes(s->root, &track->stem[i]);
             s->bytes += bytes > 0 ? bytes : 0;
             if (coc_stem_probe(s->root, &track->stem[i], COC_SAMPLE_RATE, &s->samples[stem]) ==
                 COC_OK)

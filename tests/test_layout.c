@@ -389,6 +389,7 @@ static void csv_lists_what_the_table_says(void)
     check_bad_table("track,split,stem,path\na,dev,x,1.wav\n", "songs.csv:2: split: 'dev'");
     check_bad_table("track,split,stem,path\na,train,x,\n", "songs.csv:2: no path");
     check_bad_table("track,split,stem,path,gain\na,train,x,1.wav,loud\n", "gain: 'loud'");
+    check_bad_table("track,split,stem,path,offset\na,train,x,1.wav,1e6\n", "offset: '1e6' is no");
     check_bad_table("track,split,stem,path\na,train,x,1\na,test,y,2\n",
                     "in line 2 of the same track");
     check_bad_table("track,split,stem,path\na,train,\"x,1\n", "songs.csv:2: a quote that is not");

@@ -161,30 +161,34 @@ static coc_status check_model(const arguments *a)
 
 /* ---- a data set ----------------------------------------------------------------------------- */
 
+static coc_status read_track(const coc_survey *s, const coc_source_track *track, int64_t *bad)
+{
+    for (int64_t i = 0; i < track->stems; i++) {
+        coc_audio audio;
+        const coc_status status = coc_stem_read(s->root, &track->stem[i], COC_SAMPLE_RATE, &audio);
+
+        if (status == COC_ERR_MEMORY) return status;
+        if (status == COC_OK) {
+            coc_audio_free(&audio);
+            continue;
+        }
+        printf("  %s\n", coc_error_text());
+        ++*bad;
+    }
+    return coc_stop_requested() ? COC_FAIL(COC_ERR_STOPPED, "stopped by a signal") : COC_OK;
+}
+
 static coc_status read_all(const coc_survey *s, int64_t *bad)
 {
+    coc_status status = COC_OK;
+
     coc_progress_begin("check", 0, s->list.tracks, 10);
-    for (int64_t t = 0; t < s->list.tracks; t++) {
-        const coc_source_track *track = &s->list.track[t];
-
-        for (int64_t i = 0; i < track->stems; i++) {
-            coc_audio audio;
-            const coc_status status =
-                coc_stem_read(s->root, &track->stem[i], COC_SAMPLE_RATE, &audio);
-
-            if (status == COC_ERR_MEMORY) return status;
-            if (status == COC_OK) {
-                coc_audio_free(&audio);
-                continue;
-            }
-            printf("  %s\n", coc_error_text());
-            ++*bad;
-        }
-        if (coc_stop_requested()) return COC_FAIL(COC_ERR_STOPPED, "stopped by a signal");
+    for (int64_t t = 0; t < s->list.tracks && status == COC_OK; t++) {
+        status = read_track(s, &s->list.track[t], bad);
         coc_progress_update(t + 1, "tracks");
     }
     coc_progress_end();
-    return COC_OK;
+    return status;
 }
 
 static coc_status check_data_set(const arguments *a)
@@ -205,9 +209,7 @@ static coc_status check_data_set(const arguments *a)
     if (status == COC_OK) status = read_all(&survey, &bad);
     if (status == COC_OK) {
         coc_summary_print(&survey.summary, stdout);
-        printf("\n%s: %" PRId64 " stems cannot be read, %" PRId64
-               " tracks have fewer than two that can\n",
-               a->path, bad, survey.unpaired);
+        printf("\n%s: %" PRId64 " stems cannot be read\n", a->path, bad);
         if (bad > 0)
             status = COC_FAIL(COC_ERR_INPUT, "%s: %" PRId64 " stems cannot be read; see above",
                               a->path, bad);

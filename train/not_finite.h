@@ -1,7 +1,8 @@
 /* train/not_finite.h - a step whose loss or gradient is not a finite number.
  *
  * The norm of the summed gradient says so on all ranks at once, and neither weights nor running
- * statistics have taken anything from such a step. Since a step is a function of the weights and of
+ * statistics have taken anything from such a step. (Where the loss alone is not finite they have,
+ * and the run ends.) Since a step is a function of the weights and of
  * counters, it can be done once more, slowly: this time every tensor is copied to the host and
  * searched, and the first number that is not finite is named with its layer, rank, pair and track.
  */

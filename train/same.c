@@ -10,13 +10,6 @@
 /* These may be a machine's own. */
 static const char *const own[] = {"data.train", "data.valid", "data.threads", "model.threads"};
 
-static bool may_differ(const char *key)
-{
-    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
-        if (strcmp(key, own[i]) == 0) return true;
-    return false;
-}
-
 /* One line of printed settings: "section:" or "  key: value". */
 typedef struct {
     const char *text;
@@ -39,6 +32,19 @@ static line value_of(line l)
     return gone <= l.length ? (line){l.text + gone, l.length - gone} : l;
 }
 
+static bool is_empty(line value)
+{
+    return value.length == 2 && strncmp(value.text, "''", 2) == 0;
+}
+
+/* Names and numbers, but not whether there is one: that decides what collectives there are. */
+static bool may_differ(const char *key, line there, line here)
+{
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        if (strcmp(key, own[i]) == 0) return is_empty(there) == is_empty(here);
+    return false;
+}
+
 /* Both texts come from the same table: line for line the same keys. */
 static coc_status compare(const char *there, const char *here)
 {
@@ -51,7 +57,7 @@ static coc_status compare(const char *there, const char *here)
         if (b.text[0] != ' ') snprintf(section, sizeof section, "%.*s", b.length - 1, b.text);
         if (a.length == b.length && memcmp(a.text, b.text, (size_t)a.length) == 0) continue;
         snprintf(key, sizeof key, "%s.%.*s", section, name, b.text + 2);
-        if (may_differ(key)) continue;
+        if (may_differ(key, value_of(a), value_of(b))) continue;
         return COC_FAIL(COC_ERR_SETTING,
                         "%s: %.*s here, %.*s on rank 0; all ranks need the same settings: is the "
                         "configuration of this machine an old copy?",

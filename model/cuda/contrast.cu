@@ -470,10 +470,10 @@ void run_blocks(coc_backend *b, const coc_contrast *c, int64_t room, const worki
 
 void run_tile(coc_backend *b, const coc_contrast *c, coc_contrast_row *known, real *da, real *dp)
 {
-    const int64_t room = rows_at_a_time(c);
+    const int64_t room = c->columns > 0 ? rows_at_a_time(c) : 0;
     working w;
 
-    if (room == 0 || c->columns == 0 || !take_working(b, c, room, c->rows, &w)) return;
+    if (room == 0 || !take_working(b, c, room, c->rows, &w)) return;
     COC_LAUNCH(find_labels, dim3((unsigned)divide_up(c->rows, SMALL)), dim3(SMALL), 0,
                coc_cuda_of(b)->stream, *c, w.places);
     run_blocks(b, c, room, w, known, da, dp);
