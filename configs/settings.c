@@ -77,6 +77,9 @@ coc_status coc_settings_check(const coc_settings *settings)
 
     COC_TRY(check_train(settings));
     COC_TRY(check_parts(settings));
+    if (settings->model.embedding % 8 != 0)
+        return COC_FAIL(COC_ERR_SETTING, "model.embedding: %lld is no multiple of 8",
+                        (long long)settings->model.embedding);
     if (settings->loss.reduction == COC_REDUCTION_FIXED_TREE &&
         strcmp(settings->comm.backend, "nccl") == 0)
         return COC_FAIL(COC_ERR_SETTING,

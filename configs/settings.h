@@ -65,6 +65,7 @@ typedef struct {
     bool graphs;      /* record a step's work and launch it again, where the device can */
     char profile[32]; /* model.profile: cocola-hps, cocola-mel; empty: from data.features */
     double width, depth;
+    int64_t embedding; /* numbers of an embedding, d */
     coc_similarity_init similarity_init;
     double similarity_scale; /* std of W, or the factor of the identity */
     double bn_momentum;

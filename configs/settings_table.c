@@ -124,6 +124,10 @@ static const coc_setting table[] = {
      "times the profile's channels", "Width multiplier of the EfficientNet family."},
     {"model.depth", COC_SETTING_NUMBER, COC_EFFECT_RESULT, FIELD(model, depth), "1", 0.1, 3.5, NULL,
      "times the profile's blocks", "Depth multiplier of the EfficientNet family."},
+    {"model.embedding", COC_SETTING_COUNT, COC_EFFECT_RESULT, FIELD(model, embedding), "512", 8,
+     8192, NULL, "",
+     "Numbers of an embedding, and rows and columns of W: a multiple of 8. The loss takes time and "
+     "memory in proportion. Published: 512."},
     {"model.similarity_init", COC_SETTING_CHOICE, COC_EFFECT_RESULT, FIELD(model, similarity_init),
      "normal", 0, 0, similarity_names, "",
      "How the similarity matrix W begins. normal: random numbers, as published. identity: a "

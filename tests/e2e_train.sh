@@ -186,6 +186,18 @@ python3 -c 'import json; r = json.load(open("score.jsonl")); assert r["windows"]
 "$COCOLA" score --checkpoint model.h5 stems/test/song0/stem0.wav stems/test/song0/stem1.wav --format jsonl >score2.jsonl
 python3 -c 'import json; a, b = (json.load(open(f)) for f in ("score.jsonl", "score2.jsonl")); assert a["both"] == b["both"], (a, b)'
 
+# ---- smaller embeddings --------------------------------------------------------------------------
+"$COCOLA" train --config small.yaml --set model.embedding=64 --set train.steps=2 --out few 2>few.txt || { cat few.txt >&2; fail "64 numbers an embedding"; }
+"$COCOLA" export --in few/checkpoints/last.h5 --out few.safetensors 2>/dev/null
+"$COCOLA" import --in few.safetensors --out few.h5 2>/dev/null
+for f in few/checkpoints/last.h5 few.safetensors few.h5; do
+    "$COCOLA" score --checkpoint $f stems/test/song0/stem0.wav stems/test/song0/stem1.wav --format jsonl >few.jsonl || fail "score with $f"
+    python3 -c 'import json; r = json.load(open("few.jsonl")); print(r["both"], r["harmonic"])' >>few.scores
+done
+[ "$(sort -u few.scores | wc -l)" -eq 1 ] || fail "scores of 64 numbers differ: $(cat few.scores)"
+refused 2 "$COCOLA" train --config small.yaml --set model.embedding=100 --out refused
+says "model.embedding: 100 is no multiple of 8" refused.txt
+
 # ---- several stores ------------------------------------------------------------------------------
 mkdir others
 cp -r stems/train others/train

@@ -77,11 +77,11 @@ static coc_status model_create(const char *file, bool training, model *m)
     coc_parts parts;
     const coc_profile *profile;
     double width, depth;
-    int64_t count, values;
+    int64_t count, values, embedding;
     float *x;
 
     memset(m, 0, sizeof *m);
-    COC_TRY(coc_safetensors_identify(weights_path, &profile, &width, &depth));
+    COC_TRY(coc_safetensors_identify(weights_path, &profile, &width, &depth, &embedding));
     COC_TRY(coc_network_build(profile, width, depth, 64, 501, &m->network));
     COC_TRY(open_backend(m));
     COC_TRY(coc_params_create(&m->network, m->backend->device, true, &m->params));

@@ -39,6 +39,7 @@ static coc_status put_info(coc_h5 *h5, const coc_checkpoint_info *info)
     COC_TRY(coc_h5_put_text(h5, "profile", info->profile));
     COC_TRY(coc_h5_put_double(h5, "width", info->width));
     COC_TRY(coc_h5_put_double(h5, "depth", info->depth));
+    if (info->embedding > 0) COC_TRY(coc_h5_put_int(h5, "embedding", info->embedding));
     COC_TRY(coc_h5_put_text(h5, "features", coc_feature_name(info->features)));
     COC_TRY(coc_h5_put_int(h5, "step", info->step));
     COC_TRY(coc_h5_put_int(h5, "steps", info->steps));
@@ -189,6 +190,9 @@ static coc_status check_info(const coc_h5 *h5, const coc_checkpoint_info *info)
     if (!(info->width > 0 && info->width <= 8) || !(info->depth > 0 && info->depth <= 8))
         return COC_FAIL(COC_ERR_INPUT, "%s: width %g and depth %g are out of range (0 to 8)",
                         h5->path, info->width, info->depth);
+    if (info->embedding < 0 || info->embedding > 8192)
+        return COC_FAIL(COC_ERR_INPUT, "%s: embeddings of %lld numbers (8 to 8192)", h5->path,
+                        (long long)info->embedding);
     if (info->step < 0 || info->position < 0 || info->steps < 0)
         return COC_FAIL(COC_ERR_INPUT, "%s: a negative step or position", h5->path);
     return COC_OK;
@@ -201,6 +205,8 @@ static coc_status get_info(const coc_h5 *h5, coc_checkpoint_info *info)
     COC_TRY(get_word(h5, "profile", info->profile, sizeof info->profile));
     COC_TRY(coc_h5_get_double(h5, "width", &info->width));
     COC_TRY(coc_h5_get_double(h5, "depth", &info->depth));
+    if (coc_h5_has_attribute(h5, "embedding"))
+        COC_TRY(coc_h5_get_int(h5, "embedding", &info->embedding));
     COC_TRY(get_features(h5, &info->features));
     COC_TRY(coc_h5_get_int(h5, "step", &info->step));
     COC_TRY(coc_h5_get_int(h5, "steps", &info->steps));

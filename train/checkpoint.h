@@ -14,6 +14,7 @@
 typedef struct {
     char profile[32];
     double width, depth;
+    int64_t embedding; /* numbers of an embedding; 0: the profile's */
     coc_feature_kind features;
     int64_t step;           /* updates done; also the position of the optimizer */
     int64_t steps;          /* of the whole run; 0: unknown */

@@ -11,9 +11,9 @@
 #include "train/cli.h"
 #include "train/commands.h"
 #include "train/same.h"
-#include "train/version.h"
 #include "train/selftest.h"
 #include "train/selftest_command.h"
+#include "train/version.h"
 
 enum { MOST_CHECKS = 16 };
 

@@ -23,7 +23,8 @@ static coc_status describe_weights(const char *path, coc_checkpoint_info *info)
     const coc_profile *profile;
 
     *info = (coc_checkpoint_info){.valid_loss = NAN};
-    COC_TRY(coc_safetensors_identify(path, &profile, &info->width, &info->depth));
+    COC_TRY(coc_safetensors_identify(path, &profile, &info->width, &info->depth, &info->embedding));
+    if (info->embedding == profile->embedding) info->embedding = 0;
     snprintf(info->profile, sizeof info->profile, "%s", profile->name);
     info->features = profile->features;
     return coc_hash_file(path, &info->hash);
@@ -38,6 +39,7 @@ static coc_status fill(const char *path, bool weights_alone, const coc_device *d
     COC_TRY(coc_profile_find(m->info.profile, 0, &profile));
     COC_TRY(coc_network_build(profile, m->info.width, m->info.depth, COC_BANDS, COC_FRAMES,
                               &m->network));
+    if (m->info.embedding > 0) m->network.embedding = (int)m->info.embedding;
     COC_TRY(coc_params_create(&m->network, device, false, &m->params));
     return weights_alone ? coc_safetensors_read(path, m->params)
                          : coc_checkpoint_read(path, m->params, false);

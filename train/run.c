@@ -274,11 +274,18 @@ coc_status coc_run_unmeasure(coc_run *run)
     return copy_running(run, run->trainer->params->running, run->own_running);
 }
 
+/* 0 where it is the published one, so that checkpoints of that model stay what they were. */
+static int64_t embedding_of(const coc_network *network)
+{
+    return network->embedding != network->profile->embedding ? network->embedding : 0;
+}
+
 static coc_checkpoint_info describe(const coc_run *run, double valid_loss)
 {
     const coc_trainer *t = run->trainer;
     coc_checkpoint_info info = {.width = t->network.width,
                                 .depth = t->network.depth,
+                                .embedding = embedding_of(&t->network),
                                 .features = t->settings.data.features,
                                 .step = t->step,
                                 .steps = t->steps,

@@ -117,17 +117,34 @@ static coc_status find_profile(const char *path, const coc_safetensors_table *ta
                     path, channels);
 }
 
+/* Of the similarity matrix. */
+static coc_status find_embedding(const char *path, const coc_safetensors_table *table,
+                                 int64_t *embedding)
+{
+    const coc_safetensors_row *w = coc_safetensors_table_find(table, "similarity.w");
+
+    if (w == NULL || w->dims != 2 || w->shape[0] != w->shape[1] || w->shape[0] < 1 ||
+        w->shape[0] > 8192)
+        return COC_FAIL(
+            COC_ERR_INPUT,
+            "%s: not a COCOLA model: no square matrix 'similarity.w' of up to 8192 rows", path);
+    *embedding = (int64_t)w->shape[0];
+    return COC_OK;
+}
+
 coc_status coc_safetensors_identify(const char *path, const coc_profile **profile, double *width,
-                                    double *depth)
+                                    double *depth, int64_t *embedding)
 {
     coc_safetensors_table table;
     coc_status status;
 
     *profile = NULL;
     *width = *depth = 0;
+    *embedding = 0;
     COC_TRY(coc_safetensors_table_read(path, &table));
     status = find_profile(path, &table, profile);
     if (status == COC_OK) status = find_member(path, &table, *profile, width, depth);
+    if (status == COC_OK) status = find_embedding(path, &table, embedding);
     coc_safetensors_table_free(&table);
     return status;
 }

@@ -7,10 +7,11 @@
 #include "model/params.h"
 
 /* The profile whose stem convolution this is, and a width and depth of it whose layers have these
- * shapes (several round to the same: 1 and 1 are preferred, then 0.35 and 0.6, then the least).
+ * shapes (several round to the same: 1 and 1 are preferred, then 0.35 and 0.6, then the least);
+ * embedding: rows of W.
  * Errors: COC_ERR_IO, COC_ERR_INPUT (not safetensors, or not a COCOLA model: says why). */
 coc_status coc_safetensors_identify(const char *path, const coc_profile **profile, double *width,
-                                    double *depth);
+                                    double *depth, int64_t *embedding);
 
 /* All tensors of params from the file; every name must be there, none may be left over. Names,
  * types and shapes are compared before anything is read; params' values are undefined after a

@@ -97,8 +97,10 @@ coc_status coc_trainer_networks(const coc_settings *s, coc_network *whole, coc_n
                         profile->name, coc_feature_name(s->data.features));
     COC_TRY(
         coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS, COC_FRAMES, whole));
-    return coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS,
-                             coc_crop_frames(&s->data), seen);
+    COC_TRY(coc_network_build(profile, s->model.width, s->model.depth, COC_BANDS,
+                              coc_crop_frames(&s->data), seen));
+    whole->embedding = seen->embedding = (int)s->model.embedding;
+    return COC_OK;
 }
 
 int64_t coc_trainer_viewed(const coc_parts *parts, bool crops)
