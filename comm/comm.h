@@ -139,6 +139,11 @@ coc_status coc_broadcast(coc_comm *comm, const char *what, void *buffer, int64_t
                          coc_type type, int root);
 coc_status coc_rotate(coc_comm *comm, const char *what, const void *send, void *recv,
                       const int64_t *counts, coc_type type);
+/* Bytes of host memory that a reduce-scatter takes beside send and recv over a communicator of the
+ * host, where no rank gets more than `most` elements: for what all ranks send to one. They are kept
+ * until the communicator ends, for the next one: as often as reduce-scatters were ever under way at
+ * a time. */
+int64_t coc_reduce_scatter_bytes(int ranks, int64_t most, coc_type type);
 /* all [size][bytes] = what each rank gives, in rank order: few bytes, as many from each; for every
  * side, over host memory. Collective. Errors: COC_ERR_RANKS, COC_ERR_MEMORY. */
 coc_status coc_gather_each(coc_comm *comm, const char *what, const void *own, int64_t bytes,

@@ -12,8 +12,7 @@
 #include "comm/host_memory.h"
 #include "comm/watch.h"
 
-enum { MOST_AT_ONCE = 1 << 30 };
-static int64_t piece = MOST_AT_ONCE;
+static int64_t piece = COC_MPI_MOST_AT_ONCE;
 
 /* Of messages between two ranks. */
 enum { TAG_HERE = 1, TAG_ID, TAG_ROTATE };
@@ -56,7 +55,6 @@ static void free_request(coc_request *request)
 {
     free(request->handles);
     free(request->layout);
-    free(request->slabs);
     free(request);
 }
 
@@ -91,7 +89,6 @@ static coc_status begin(coc_comm *comm, const char *what, coc_request **out)
     request->step = top->step;
     request->handle_count = 0;
     request->all_here = MPI_REQUEST_NULL;
-    request->to = NULL;
     request->number = coc_where_start(&state->count, request->step, what);
     *out = request;
     return COC_OK;
@@ -127,10 +124,12 @@ static coc_status started(coc_comm *comm, coc_request *request, coc_status statu
 {
     if (status == COC_OK)
         status = expect_data(comm, request, elements * (int64_t)coc_type_bytes(type));
-    if (status == COC_OK)
+    if (status == COC_OK) {
         *out = request;
-    else if (request->handle_count == 0)
+    } else if (request->handle_count == 0) {
+        coc_mpi_give_slabs(comm->impl, &request->slabs);
         give_back(comm->impl, request);
+    }
     return status;
 }
 
@@ -264,23 +263,15 @@ static coc_status scatter_by_rank(mover m, int size, const void *send, void *rec
     return COC_OK;
 }
 
-static coc_status room_for_slabs(coc_request *request, int64_t bytes)
-{
-    if (bytes <= request->slab_bytes) return COC_OK;
-    free(request->slabs);
-    request->slab_bytes = 0;
-    COC_TRY(coc_alloc(bytes, 1, &request->slabs));
-    request->slab_bytes = bytes;
-    return COC_OK;
-}
-
 /* Every rank sends each other rank that one's slab, and adds up its own over a tree when all have
  * come: the least traffic, the same bits whatever the network does, and no trouble with uneven
  * counts. Open MPI's own Ireduce_scatter (reduce to rank 0, then scatter) took four times as long.
  */
-static coc_status scatter_at_once(mover m, int rank, int size, const void *send, void *recv,
+static coc_status scatter_at_once(mover m, const coc_comm *comm, const void *send, void *recv,
                                   const int64_t *counts)
 {
+    const int rank = comm->rank, size = comm->size;
+    coc_mpi_comm *state = comm->impl;
     coc_request *r = m.request;
     const int *offsets = lay_out(r->layout, counts, size);
     int *own = r->layout + 2 * (int64_t)size, *own_offsets = own + size;
@@ -290,13 +281,15 @@ static coc_status scatter_at_once(mover m, int rank, int size, const void *send,
         own[i] = (int)counts[rank];
         own_offsets[i] = i * own[i];
     }
-    COC_TRY(room_for_slabs(r, size * counts[rank] * (int64_t)coc_type_bytes(m.type)));
+    COC_TRY(
+        coc_mpi_take_slabs(state, coc_reduce_scatter_bytes(size, counts[rank], m.type), &r->slabs));
     COC_TRY(next_handle(r, &handle));
     r->to = recv;
     r->count = counts[rank];
     r->type = m.type;
-    return coc_mpi_check(MPI_Ialltoallv(send, r->layout, offsets, mpi_type(m.type), r->slabs, own,
-                                        own_offsets, mpi_type(m.type), m.mpi, handle),
+    return coc_mpi_check(MPI_Ialltoallv(send, r->layout, offsets, mpi_type(m.type),
+                                        coc_mpi_slabs_memory(r->slabs), own, own_offsets,
+                                        mpi_type(m.type), m.mpi, handle),
                          r->what);
 }
 
@@ -310,9 +303,14 @@ static coc_status start_reduce_scatter(coc_comm *comm, const char *what, const v
     (void)stream;
     *request = NULL;
     COC_TRY(begin(comm, what, &m.request));
+    if (comm->size == 1) {
+        if (counts[0] > 0 && recv != send)
+            memmove(recv, send, (size_t)counts[0] * coc_type_bytes(type));
+        return started(comm, m.request, COC_OK, counts[0], type, request);
+    }
     /* no less than the sum; the same choice on all ranks */
     if (comm->size * largest_of(counts, comm->size) <= piece)
-        status = scatter_at_once(m, comm->rank, comm->size, send, recv, counts);
+        status = scatter_at_once(m, comm, send, recv, counts);
     else
         status = scatter_by_rank(m, comm->size, send, recv, counts);
     return started(comm, m.request, status, sum_of(counts, comm->size), type, request);
@@ -407,26 +405,6 @@ static coc_status start_rotate(coc_comm *comm, const char *what, const void *sen
 
 /* ---- waiting */
 
-/* The tree of coc_comm_ops.tree_most. The two sides of a sum may change places: its bits stay. */
-static coc_status add_slabs(const coc_request *r, int size)
-{
-    const int64_t bytes = r->count * (int64_t)coc_type_bytes(r->type);
-    char *slabs = r->slabs;
-    int half = 1;
-
-    if (r->count == 0) return COC_OK;
-    while (2 * half < size)
-        half *= 2;
-    for (; half > 0; size = half, half /= 2)
-        for (int rank = 0; rank + half < size; rank++)
-            COC_TRY(
-                coc_mpi_check(MPI_Reduce_local(slabs + (rank + half) * bytes, slabs + rank * bytes,
-                                               (int)r->count, mpi_type(r->type), MPI_SUM),
-                              r->what));
-    memcpy(r->to, slabs, (size_t)bytes);
-    return COC_OK;
-}
-
 static coc_status wait_for(coc_comm *comm, coc_request **request)
 {
     coc_request *r = *request;
@@ -434,7 +412,8 @@ static coc_status wait_for(coc_comm *comm, coc_request **request)
     *request = NULL;
     if (r == NULL) return COC_OK;
     COC_TRY(coc_mpi_watch(comm, r)); /* MPI may still write into what r holds: it is not freed */
-    if (r->to != NULL) COC_TRY(add_slabs(r, comm->size));
+    if (r->slabs != NULL) COC_TRY(coc_mpi_add_slabs(r, mpi_type(r->type), comm->size));
+    coc_mpi_give_slabs(comm->impl, &r->slabs);
     give_back(comm->impl, r);
     return COC_OK;
 }
@@ -524,6 +503,7 @@ static void destroy(coc_comm *comm)
         state->idle = request->next;
         free_request(request);
     }
+    coc_mpi_free_slabs(state);
     if (coc_watch_broken() == COC_OK) MPI_Comm_free(&state->mpi);
     free(state);
     free(comm);
@@ -532,7 +512,7 @@ static void destroy(coc_comm *comm)
 static const coc_comm_ops mpi_ops = {
     .name = "mpi",
     .side = COC_HOST,
-    .tree_most = MOST_AT_ONCE,
+    .tree_most = COC_MPI_MOST_AT_ONCE,
     .start_all_gather = start_all_gather,
     .start_reduce_scatter = start_reduce_scatter,
     .start_all_reduce = start_all_reduce,

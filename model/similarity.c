@@ -33,6 +33,11 @@ int64_t coc_similarity_bytes(const coc_parts *parts, int d, const coc_loss_setti
     return 2 * (bytes + parts->rows * d * (int64_t)sizeof(real)); /* columns stay; mirror_rows */
 }
 
+int64_t coc_similarity_sum_bytes(const coc_parts *parts, int d, const coc_loss_settings *settings)
+{
+    return exchange_of(settings)->sum_bytes(parts, d);
+}
+
 /* Memory that the device may write into while a step goes on. */
 static coc_status alloc_results(coc_similarity *s)
 {

@@ -61,6 +61,9 @@ coc_status coc_similarity_create(coc_backend *backend, coc_comm *comm, const coc
                                  coc_similarity **similarity);
 /* Bytes that it takes from the device, with these settings (NULL: as above). */
 int64_t coc_similarity_bytes(const coc_parts *parts, int d, const coc_loss_settings *settings);
+/* Bytes of host memory that a communicator of the host, also below one that is staged, keeps for
+ * its sums (coc_reduce_scatter_bytes). Both halves of a symmetric loss use the same ones. */
+int64_t coc_similarity_sum_bytes(const coc_parts *parts, int d, const coc_loss_settings *settings);
 void coc_similarity_destroy(coc_similarity **similarity); /* collective */
 
 /* A loss is made of two calls. h1, h2 [n][d] are the embeddings of this rank's anchors and of the

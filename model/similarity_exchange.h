@@ -21,6 +21,8 @@ typedef struct {
     size_t state_bytes;
     /* Of the arena, for these parts. */
     int64_t (*bytes)(const coc_parts *parts, int d);
+    /* See coc_similarity_sum_bytes. */
+    int64_t (*sum_bytes)(const coc_parts *parts, int d);
     /* Take from s->arena what is sent or brought: what lies at the same distance from its beginning
      * on every rank (coc_comm_ops.alloc), then the rest. */
     void (*layout)(coc_similarity *s);

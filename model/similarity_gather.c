@@ -4,7 +4,8 @@
  *     rows of S = A P', softmax, loss, dA, dP     (ops->contrast, blocks of rows)
  *     dP_r = reduce-scatter SUM of dP
  *
- * Memory 2 K d numbers beside the rank's own n d, 6 n K d operations, 2 K d numbers received. */
+ * Memory 2 K d numbers beside the rank's own n d, and K d more of the host's where MPI sums; 6 n K
+ * d operations, 2 K d numbers received. */
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -49,6 +50,15 @@ static int64_t bytes(const coc_parts *parts, int d)
     layout(&s); /* an arena without memory only counts */
     return (int64_t)s.arena.used + coc_tree_bytes(leaves, 0, parts->batch * d, COC_TREE_REALS) +
            coc_tree_bytes(leaves, 0, COC_CONTRAST_RESULTS, COC_TREE_SUMS);
+}
+
+/* Parts are summed at the same time, as many as may be on their way. */
+static int64_t sum_bytes(const coc_parts *parts, int d)
+{
+    const int64_t most = coc_share(parts->size, parts->ranks, 0, NULL) * d;
+    const int64_t sums = parts->count < COC_ON_THE_WAY ? parts->count : COC_ON_THE_WAY;
+
+    return sums * coc_reduce_scatter_bytes(parts->ranks, most, COC_REAL_TYPE);
 }
 
 static coc_status count_columns(const coc_similarity *s, int64_t part, counts *c)
@@ -259,6 +269,7 @@ static coc_status loss(coc_similarity *s, const coc_contrast *c, const coc_simil
 const coc_exchange coc_exchange_gather = {.name = "allgather",
                                           .state_bytes = sizeof(gather),
                                           .bytes = bytes,
+                                          .sum_bytes = sum_bytes,
                                           .layout = layout,
                                           .make = make,
                                           .unmake = unmake,

@@ -105,6 +105,13 @@ static int64_t bytes(const coc_parts *parts, int d)
     return (int64_t)s.arena.used;
 }
 
+/* Sums travel with the slabs, and are added by the backend. */
+static int64_t sum_bytes(const coc_parts *parts, int d)
+{
+    (void)parts, (void)d;
+    return 0;
+}
+
 static coc_status make(coc_similarity *s)
 {
     const coc_device *device = s->backend->device;
@@ -368,6 +375,7 @@ static coc_status loss(coc_similarity *s, const coc_contrast *rows,
 const coc_exchange coc_exchange_ring = {.name = "ring",
                                         .state_bytes = sizeof(ring),
                                         .bytes = bytes,
+                                        .sum_bytes = sum_bytes,
                                         .layout = layout,
                                         .make = make,
                                         .unmake = unmake,

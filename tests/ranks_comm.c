@@ -315,6 +315,64 @@ static void sums_do_not_depend_on_who_comes_first(void)
     }
 }
 
+/* One reduce-scatter of so many values a rank, started. */
+static void start_scatter(coc_comm *comm, int64_t values, float *all, float *part,
+                          coc_request **request)
+{
+    int64_t counts[MOST];
+
+    for (int rank = 0; rank < comm->size; rank++)
+        counts[rank] = values;
+    for (int64_t i = 0; i < comm->size * values; i++)
+        all[i] = (float)(comm->rank + 1);
+    REQUIRE_OK(comm->ops->start_reduce_scatter(comm, "slabs", all, part, counts, COC_FLOAT, NULL,
+                                               request));
+}
+
+static void sums_share_their_memory(void)
+{
+    /* Reduce-scatters of any sizes, between other collectives in any order, keep the slabs of the
+     * largest one, as often as were under way at a time; one rank needs none. */
+    enum { LARGE = 50000, SMALL = 1000, OTHERS = 3, ROUNDS = 12 };
+    const int64_t one_set = coc_reduce_scatter_bytes(world->size, LARGE, COC_FLOAT);
+    const float sum = (float)(world->size * (world->size + 1) / 2);
+    float *all = malloc((size_t)(2 * world->size * LARGE) * sizeof *all), other[OTHERS] = {0};
+    float *part = malloc(2 * LARGE * sizeof *part);
+    coc_comm *comm = NULL; /* a new one, which holds nothing */
+    coc_request *scatter[2], *reduce[OTHERS];
+
+    REQUIRE(all != NULL && part != NULL);
+    REQUIRE_OK(world->ops->subgroup(world, 0, world->size - 1, &comm));
+    for (int round = 0; round < ROUNDS; round++) {
+        const int64_t values = round % 3 == 1 ? SMALL : LARGE;
+
+        for (int i = 0; i < round % (OTHERS + 1); i++)
+            REQUIRE_OK(comm->ops->start_all_reduce(comm, "other", &other[i], 1, COC_FLOAT, NULL,
+                                                   &reduce[i]));
+        start_scatter(comm, values, all, part, &scatter[0]);
+        if (round % 2 == 0) REQUIRE_OK(comm->ops->wait(comm, &scatter[0]));
+        for (int i = 0; i < round % (OTHERS + 1); i++)
+            REQUIRE_OK(comm->ops->wait(comm, &reduce[i]));
+        REQUIRE_OK(comm->ops->wait(comm, &scatter[0]));
+        CHECK(part[0] == sum && part[values - 1] == sum);
+        CHECK(coc_mpi_idle_slab_bytes(comm->impl) == one_set);
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        const int64_t first = round % 2 == 0 ? SMALL : LARGE;
+
+        start_scatter(comm, first, all, part, &scatter[0]);
+        start_scatter(comm, LARGE, all + world->size * LARGE, part + LARGE, &scatter[1]);
+        REQUIRE_OK(comm->ops->wait(comm, &scatter[round / 2 % 2]));
+        REQUIRE_OK(comm->ops->wait(comm, &scatter[1 - round / 2 % 2]));
+        CHECK(part[first - 1] == sum && part[2 * LARGE - 1] == sum);
+        CHECK(coc_mpi_idle_slab_bytes(comm->impl) <= 2 * one_set);
+    }
+    CHECK(coc_mpi_idle_slab_bytes(comm->impl) == 2 * one_set);
+    coc_comm_destroy(&comm);
+    free(all);
+    free(part);
+}
+
 static void agreement_keeps_one_message(void)
 {
     /* When the last two ranks fail, everybody fails; the lower of them keeps its status and text,
@@ -435,6 +493,7 @@ int main(void)
     RUN(rotations_are_in_flight_beside_others);
     RUN(subgroups_work_beside_the_world);
     RUN(sums_do_not_depend_on_who_comes_first);
+    RUN(sums_share_their_memory);
     RUN(agreement_keeps_one_message);
     RUN(agreement_passes_over_those_who_were_told);
     RUN(a_flag_on_one_rank_is_seen_by_all);

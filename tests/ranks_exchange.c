@@ -50,6 +50,28 @@ static void memory_does_not_grow_with_ranks(void)
     CHECK_NEAR((double)bytes[2] / embeddings, 6, 0.1);
 }
 
+static void memory_for_sums_is_planned(void)
+{
+    /* Over MPI an all-gather takes the columns of all ranks once more to add their gradients, in
+     * one part or in several; at the most as many parts as are on their way at a time. A ring and
+     * one rank alone take nothing. */
+    enum { PAIRS = 64, RANKS = 4, D = 512 };
+    const coc_loss_settings ring = {.exchange = COC_EXCHANGE_RING};
+    const coc_comm ranks = {.size = RANKS}, one = {.size = 1};
+    const int64_t columns = (int64_t)PAIRS * RANKS * D * (int64_t)sizeof(float);
+    coc_parts whole, quarters, eighths, alone;
+
+    REQUIRE_OK(coc_parts_make(&ranks, PAIRS * RANKS, 0, &whole));
+    REQUIRE_OK(coc_parts_make(&ranks, PAIRS * RANKS, PAIRS * RANKS / 4, &quarters));
+    REQUIRE_OK(coc_parts_make(&ranks, PAIRS * RANKS, PAIRS * RANKS / 8, &eighths));
+    REQUIRE_OK(coc_parts_make(&one, PAIRS, 0, &alone));
+    CHECK(coc_similarity_sum_bytes(&whole, D, NULL) == columns);
+    CHECK(coc_similarity_sum_bytes(&quarters, D, NULL) == columns);
+    CHECK(coc_similarity_sum_bytes(&eighths, D, NULL) == columns / 2);
+    CHECK(coc_similarity_sum_bytes(&whole, D, &ring) == 0);
+    CHECK(coc_similarity_sum_bytes(&alone, D, NULL) == 0);
+}
+
 int main(void)
 {
     const coc_comm_settings settings = {.backend = "mpi", .deadline = 60};
@@ -60,6 +82,7 @@ int main(void)
         return 1;
     }
     RUN(memory_does_not_grow_with_ranks);
+    RUN(memory_for_sums_is_planned);
     for (const char *const *name = coc_backend_names(); *name != NULL; name++) {
         if (strcmp(*name, "cuda") == 0) continue; /* tests/cuda_ranks_exchange.c */
         if (coc_backend_create(*name, 1, &backend) != COC_OK) return 1;

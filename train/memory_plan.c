@@ -81,6 +81,21 @@ static coc_status add_loaders(const coc_memory_needs *needs, coc_memory_plan *pl
     return COC_OK;
 }
 
+/* Of the host, for reduce-scatters over MPI; one after another, they use the same. */
+static int64_t sum_bytes(const coc_memory_needs *needs)
+{
+    const coc_settings *s = needs->settings;
+    const int ranks = needs->parts->ranks;
+    const int64_t columns =
+        coc_similarity_sum_bytes(needs->parts, needs->whole->embedding, &s->loss);
+    int64_t gradient = 0;
+
+    if (s->loss.reduction == COC_REDUCTION_FIXED_TREE)
+        gradient =
+            coc_reduce_scatter_bytes(ranks, coc_share(needs->weights, ranks, 0, NULL), COC_FLOAT);
+    return columns > gradient ? columns : gradient;
+}
+
 coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *plan)
 {
     const coc_settings *s = needs->settings;
@@ -97,6 +112,7 @@ coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *
     if (!host) add(plan, "scratch of operations", accelerator_scratch(needs));
     if (s->model.conv == COC_CONV_CUDNN) add(plan, "cuDNN's scratch", COC_CUDNN_MOST_SCRATCH);
     add(plan, "similarity", coc_similarity_bytes(needs->parts, needs->whole->embedding, &s->loss));
+    if (host) add(plan, "sums over ranks", sum_bytes(needs));
     add(plan, "embeddings and masks", coc_passes_bytes(needs->parts, needs->seen, needs->places));
     return COC_OK;
 }
@@ -125,6 +141,7 @@ coc_status coc_memory_plan_host(const coc_memory_needs *needs, coc_memory_plan *
     COC_TRY(coc_clips_bytes(s.model.backend, s.data.features, COC_FRAMES, false, &unused, &pinned));
     add(plan, "page-locked stems of validation", pinned);
     add(plan, "page-locked collectives", staged_bytes(needs));
+    if (staged_bytes(needs) > 0) add(plan, "sums over ranks", sum_bytes(needs));
     add(plan, "a checkpoint being written", coc_checkpoint_writing_bytes(needs->weights));
     if (s.eval.bn_reestimate == 0) return COC_OK;
     s.data.prefetch = 0; /* as coc_reestimate_running makes one */
