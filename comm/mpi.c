@@ -15,7 +15,7 @@
 static int64_t piece = COC_MPI_MOST_AT_ONCE;
 
 /* Of messages between two ranks. */
-enum { TAG_HERE = 1, TAG_ID, TAG_ROTATE };
+enum { TAG_HERE = 1, TAG_ID, TAG_ROTATE, TAG_ROTATE_HERE };
 
 void coc_mpi_set_piece(int64_t elements)
 {
@@ -88,7 +88,7 @@ static coc_status begin(coc_comm *comm, const char *what, coc_request **out)
     request->what = what;
     request->step = top->step;
     request->handle_count = 0;
-    request->all_here = MPI_REQUEST_NULL;
+    request->here_count = 0;
     request->number = coc_where_start(&state->count, request->step, what);
     *out = request;
     return COC_OK;
@@ -105,25 +105,48 @@ static coc_status next_handle(coc_request *request, MPI_Request **handle)
 }
 
 /* Polling for data that moves wants all of a core; polling for a rank that is late wants nearly
- * none. So with a large collective goes a barrier that tells one from the other (comm/watch.c). */
-static coc_status expect_data(coc_comm *comm, coc_request *request, int64_t bytes)
+ * none. So a large collective carries word that those are here between whom data moves: a barrier,
+ * or empty messages between neighbours (comm/mpi_watch.c). */
+static bool expects_data(const coc_comm *comm, coc_request *request, int64_t bytes)
 {
     static const int64_t large = 32 << 10;
     static const double slow_network = 100e6; /* bytes a second */
 
-    if (bytes < large || comm->size == 1) return COC_OK;
+    if (bytes < large || comm->size == 1) return false;
     request->moving_time = (double)bytes / slow_network;
-    return coc_mpi_check(MPI_Ibarrier(((coc_mpi_comm *)comm->impl)->mpi, &request->all_here),
-                         request->what);
+    return true;
 }
 
-/* The end of every start, of elements in all: hand the request out, or drop it. What MPI may still
- * write into is left alone: after a failure here the program ends. */
-static coc_status started(coc_comm *comm, coc_request *request, coc_status status, int64_t elements,
-                          coc_type type, coc_request **out)
+static coc_status expect_all(coc_comm *comm, coc_request *request)
 {
-    if (status == COC_OK)
-        status = expect_data(comm, request, elements * (int64_t)coc_type_bytes(type));
+    return coc_mpi_check(
+        MPI_Ibarrier(((coc_mpi_comm *)comm->impl)->mpi, &request->here[request->here_count++]),
+        request->what);
+}
+
+/* Of a rotation. Others are not waited for: they may be a whole rotation behind. */
+static coc_status expect_neighbours(coc_comm *comm, coc_request *request)
+{
+    const int neighbour[2] = {(comm->rank + 1) % comm->size,
+                              (comm->rank + comm->size - 1) % comm->size};
+    const MPI_Comm mpi = ((coc_mpi_comm *)comm->impl)->mpi;
+
+    for (int i = 0; i < 2; i++) {
+        COC_TRY(coc_mpi_check(MPI_Irecv(NULL, 0, MPI_BYTE, neighbour[i], TAG_ROTATE_HERE, mpi,
+                                        &request->here[request->here_count++]),
+                              request->what));
+        COC_TRY(coc_mpi_check(MPI_Isend(NULL, 0, MPI_BYTE, neighbour[i], TAG_ROTATE_HERE, mpi,
+                                        &request->here[request->here_count++]),
+                              request->what));
+    }
+    return COC_OK;
+}
+
+/* The end of every start: hand the request out, or drop it. What MPI may still write into is left
+ * alone: after a failure here the program ends. */
+static coc_status hand_out(coc_comm *comm, coc_request *request, coc_status status,
+                           coc_request **out)
+{
     if (status == COC_OK) {
         *out = request;
     } else if (request->handle_count == 0) {
@@ -131,6 +154,15 @@ static coc_status started(coc_comm *comm, coc_request *request, coc_status statu
         give_back(comm->impl, request);
     }
     return status;
+}
+
+/* The same of a collective in which all wait for all, of elements in all. */
+static coc_status started(coc_comm *comm, coc_request *request, coc_status status, int64_t elements,
+                          coc_type type, coc_request **out)
+{
+    if (status == COC_OK && expects_data(comm, request, elements * (int64_t)coc_type_bytes(type)))
+        status = expect_all(comm, request);
+    return hand_out(comm, request, status, out);
 }
 
 /* ---- pieces */
@@ -392,6 +424,7 @@ static coc_status start_rotate(coc_comm *comm, const char *what, const void *sen
 {
     const int next = (comm->rank + 1) % comm->size;
     const int previous = (comm->rank + comm->size - 1) % comm->size;
+    const int64_t most = largest_of(counts, comm->size); /* the same choice on all ranks */
     mover m = {.mpi = ((coc_mpi_comm *)comm->impl)->mpi, .type = type};
     coc_status status;
 
@@ -400,7 +433,9 @@ static coc_status start_rotate(coc_comm *comm, const char *what, const void *sen
     COC_TRY(begin(comm, what, &m.request));
     status = receive_pieces(m, recv, counts[previous], previous);
     if (status == COC_OK) status = send_pieces(m, send, counts[comm->rank], next);
-    return started(comm, m.request, status, largest_of(counts, comm->size), type, request);
+    if (status == COC_OK && expects_data(comm, m.request, most * (int64_t)coc_type_bytes(type)))
+        status = expect_neighbours(comm, m.request);
+    return hand_out(comm, m.request, status, request);
 }
 
 /* ---- waiting */
@@ -433,7 +468,7 @@ static coc_status meet(coc_comm *comm, int first, int last, uint64_t *id)
 {
     static uint64_t made;
     coc_mpi_comm *state = comm->impl;
-    coc_request r = {.what = "subgroup", .step = comm->step, .all_here = MPI_REQUEST_NULL};
+    coc_request r = {.what = "subgroup", .step = comm->step};
     const bool root = comm->rank == first;
     coc_status status = coc_watch_broken();
     char here = 0;

@@ -31,9 +31,11 @@ struct coc_request {
     int64_t step;
     MPI_Request *handles;
     int64_t handle_count, handle_capacity;
-    MPI_Request all_here; /* of a large one: a barrier that tells when data can move */
-    double moving_time;   /* seconds that its data takes on a slow network */
-    int *layout;          /* [4 size]: counts and displacements, which MPI reads until the end */
+    /* Of a large one: done when those are here between whom data moves, which can move then. */
+    MPI_Request here[4];
+    int here_count;
+    double moving_time; /* seconds that its data takes on a slow network */
+    int *layout;        /* [4 size]: counts and displacements, which MPI reads until the end */
 
     /* The sum that is left to do at the end of a reduce-scatter: to [count] = the sum over ranks of
      * slabs [size][count], which it writes over; slabs is NULL in other collectives. */

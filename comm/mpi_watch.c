@@ -4,33 +4,29 @@
 
 typedef struct {
     coc_request *request;
-    bool moving; /* all ranks are in the collective, so its data moves */
+    bool moving; /* all who are expected are in the collective, so its data moves */
     double moving_since;
 } waiting;
 
-static coc_status test(coc_request *request, bool *done)
+static coc_status test(const char *what, MPI_Request *handles, int64_t count, bool *done)
 {
     *done = true;
-    for (int64_t i = 0; i < request->handle_count; i++) {
+    for (int64_t i = 0; i < count; i++) {
         int finished = 0;
 
-        if (request->handles[i] == MPI_REQUEST_NULL) continue;
-        COC_TRY(coc_mpi_check(MPI_Test(&request->handles[i], &finished, MPI_STATUS_IGNORE),
-                              request->what));
+        if (handles[i] == MPI_REQUEST_NULL) continue;
+        COC_TRY(coc_mpi_check(MPI_Test(&handles[i], &finished, MPI_STATUS_IGNORE), what));
         if (!finished) *done = false;
     }
     return COC_OK;
 }
 
-static coc_status see_whether_data_moves(waiting *w, double waited)
+static coc_status see_whether_data_moves(waiting *w, double waited, bool *all_here)
 {
     coc_request *request = w->request;
-    int finished = 0;
 
-    if (request->all_here == MPI_REQUEST_NULL) return COC_OK;
-    COC_TRY(
-        coc_mpi_check(MPI_Test(&request->all_here, &finished, MPI_STATUS_IGNORE), request->what));
-    if (!finished) return COC_OK;
+    COC_TRY(test(request->what, request->here, request->here_count, all_here));
+    if (!*all_here || request->here_count == 0 || w->moving) return COC_OK;
     w->moving = true;
     w->moving_since = waited;
     return COC_OK;
@@ -40,11 +36,13 @@ static coc_status see_whether_data_moves(waiting *w, double waited)
 static coc_status look_at_request(void *context, coc_look *look)
 {
     waiting *w = context;
+    coc_request *request = w->request;
+    bool all_here;
 
-    COC_TRY(test(w->request, &look->done));
-    COC_TRY(see_whether_data_moves(w, look->waited));
-    if (w->request->all_here != MPI_REQUEST_NULL) look->done = false;
-    look->busy = w->moving && look->waited - w->moving_since < w->request->moving_time;
+    COC_TRY(test(request->what, request->handles, request->handle_count, &look->done));
+    COC_TRY(see_whether_data_moves(w, look->waited, &all_here));
+    if (!all_here) look->done = false;
+    look->busy = w->moving && look->waited - w->moving_since < request->moving_time;
     return COC_OK;
 }
 

@@ -123,8 +123,7 @@ static coc_status exchange(coc_peer *peers, int rank, int size, double deadline)
     coc_comm comm = {
         .rank = rank, .size = size, .deadline = deadline + ending_time * rank, .impl = &all};
     MPI_Request handle;
-    coc_request r = {
-        .what = "start", .handles = &handle, .handle_count = 1, .all_here = MPI_REQUEST_NULL};
+    coc_request r = {.what = "start", .handles = &handle, .handle_count = 1};
 
     memcpy(comm.host, peers[rank].host, sizeof comm.host);
     COC_TRY(coc_mpi_check(MPI_Iallgather(MPI_IN_PLACE, 0, MPI_BYTE, peers, (int)sizeof *peers,

@@ -2,13 +2,18 @@
  *
  *     driven_comm DEADLINE SCENARIO [RANK]
  *
- *     run      steps of a gather, a sum and a rotation until a signal asks to stop; then all stop
- * at one step absent   RANK starts MPI and then never comes to the others compute  as run, but from
- * step 3 RANK computes for ever fail     as run, but in step 3 RANK returns a failure of its own
+ *     run      steps of a gather, a sum and a rotation until a signal asks to stop; then all
+ *              stop at one step
+ *     absent   RANK starts MPI and then never comes to the others
+ *     compute  as run, but from step 3 RANK computes for ever
+ *     fail     as run, but in step 3 RANK returns a failure of its own
  *     agree    as fail, but all ranks agree on it first
  *     apart    in step 3 rank 0 waits in its group of two; a second later all others go on in the
  *              world, rank 1 of that group too
- *     rotate   as run, but from step 3 RANK computes for ever before it rotates
+ *     rotate   as run, but from step 3 RANK computes for ever before it rotates; the others say
+ *              when they have
+ *     rotate-much
+ *              the same with so much that it counts as large (comm/mpi.c)
  *     every    in step 3 every rank returns a failure at the same time
  *
  * Every rank first prints "rank R pid P ready" to standard output. It ends as train/main.c does. */
@@ -72,10 +77,28 @@ static coc_status go_wrong(void)
     return COC_OK;
 }
 
+/* 64 KiB, of which one number counts where little is rotated. */
+static coc_status rotate(int64_t *counts)
+{
+    enum { MUCH = 16 << 10 };
+    static float sent[MUCH], brought[MUCH];
+    const bool tells = strncmp(scenario, "rotate", 6) == 0 && world->step == 3;
+
+    if (tells && world->rank == chosen) say_and_compute();
+    for (int rank = 0; rank < world->size; rank++)
+        counts[rank] = strcmp(scenario, "rotate-much") == 0 ? MUCH : 1;
+    COC_TRY(coc_rotate(world, "columns", sent, brought, counts, COC_FLOAT));
+    if (tells) {
+        printf("rank %d rotated\n", world->rank);
+        fflush(stdout);
+    }
+    return COC_OK;
+}
+
 static coc_status step(float *sum, bool *stop)
 {
     int64_t counts[64];
-    float one = 1, other, all[64];
+    float one = 1, all[64];
 
     for (int rank = 0; rank < world->size; rank++)
         counts[rank] = 1;
@@ -83,9 +106,7 @@ static coc_status step(float *sum, bool *stop)
     if (world->step == 3) COC_TRY(go_wrong());
     *sum = 1;
     COC_TRY(coc_all_reduce(world, "gradient", sum, 1, COC_FLOAT));
-    if (world->step == 3 && strcmp(scenario, "rotate") == 0 && world->rank == chosen)
-        say_and_compute();
-    COC_TRY(coc_rotate(world, "columns", &one, &other, counts, COC_FLOAT));
+    COC_TRY(rotate(counts));
     coc_sleep_seconds(0.005);
     return coc_comm_any(world, "stop", coc_stop_requested(), stop);
 }

@@ -79,13 +79,16 @@ a_computing_rank_is_named() {
 }
 
 a_rank_that_does_not_rotate_is_named() {
-    # In a rotation a rank waits for two others only, and the third goes on: who is late is named all
-    # the same, by the next one in the ring, which cannot go on.
-    start 4 2 rotate 2
-    finish
-    [ "$code" = 6 ] || fail "exit code $code"
-    [ "$took" -lt 8000 ] || fail "took $took ms"
-    expect "rank [013] on $host: step 3, collective '[a-z]*': .*: rank 2 on $host is late: step 3, computing for [0-9]* s after 'gradient'"
+    # In a rotation a rank waits for two others only, however much is rotated: of four the one opposite
+    # rotates and goes on. Who is late is named all the same.
+    for scenario in rotate rotate-much; do
+        start 4 2 $scenario 2
+        finish
+        [ "$code" = 6 ] || fail "exit code $code"
+        [ "$took" -lt 8000 ] || fail "took $took ms"
+        grep -q "rank 0 rotated" "$out" || fail "$scenario: rank 0 waited for rank 2"
+        expect "rank [013] on $host: step 3, collective '[a-z]*': .*: rank 2 on $host is late: step 3, computing for [0-9]* s after 'gradient'"
+    done
 }
 
 an_absent_rank_ends_the_start() {
