@@ -112,12 +112,12 @@ static coc_status take_request(staged_comm *s, size_t bytes, coc_stream *stream,
     return COC_OK;
 }
 
-/* Take `bytes` of the device's to the memory, at `at`; the host may read them when this is over. */
+/* Take `bytes` of the device's to the memory, at `at`; the host may read them when this is over,
+ * and write: what the stream read there before, it has read, also where nothing is fetched. */
 static coc_status fetch(staged_comm *s, staged *r, size_t at, const void *send, size_t bytes)
 {
     coc_status status;
 
-    if (bytes == 0) return COC_OK;
     status = copy(s->device, r->memory + at, send, bytes, r->stream);
     if (status == COC_OK) status = s->device->wait(s->device, r->stream);
     if (status != COC_OK) give_back(s, r);
@@ -218,9 +218,7 @@ static coc_status start_rotate(coc_comm *comm, const char *what, const void *sen
 
     *request = NULL;
     COC_TRY(take_request(state_of(comm), at + brought, stream, &r));
-    /* what is fetched by nobody may still be read there by the stream */
-    COC_TRY(sent > 0 ? fetch(state_of(comm), r, 0, send, sent)
-                     : state_of(comm)->device->wait(state_of(comm)->device, stream));
+    COC_TRY(fetch(state_of(comm), r, 0, send, sent));
     status = host->ops->start_rotate(host, what, r->memory, r->memory + at, counts, type, NULL,
                                      &r->inner);
     return started(r, status, recv, at, brought, request);
@@ -254,9 +252,7 @@ static coc_status start_broadcast(coc_comm *comm, const char *what, void *buffer
 
     *request = NULL;
     COC_TRY(take_request(state_of(comm), bytes, stream, &r));
-    /* what is fetched by nobody may still be read there by the stream */
-    COC_TRY(is_root ? fetch(state_of(comm), r, 0, buffer, bytes)
-                    : state_of(comm)->device->wait(state_of(comm)->device, stream));
+    COC_TRY(fetch(state_of(comm), r, 0, buffer, is_root ? bytes : 0));
     status = host->ops->start_broadcast(host, what, r->memory, count, type, root, NULL, &r->inner);
     return started(r, status, buffer, 0, is_root ? 0 : bytes, request);
 }

@@ -174,6 +174,34 @@ static void streams_have_their_own_buffers(void)
     coc_comm_destroy(&comm);
 }
 
+static void who_sends_nothing_waits_for_the_device_too(void)
+{
+    /* Two gathers through the same buffer on the host, in which rank 0 alone has something: what
+     * the first one brings has been read there before the second one overwrites it. */
+    int64_t counts[64] = {2};
+    void *sent[2], *brought[2];
+    coc_comm *comm = NULL;
+
+    REQUIRE(world->size <= 64);
+    REQUIRE_OK(coc_comm_staged(world, &late_device, &comm));
+    for (int i = 0; i < 2; i++) {
+        const float values[2] = {(float)(2 * i + 1), (float)(2 * i + 2)};
+
+        REQUIRE_OK(late_alloc(&late_device, sizeof values, &sent[i]));
+        REQUIRE_OK(late_alloc(&late_device, sizeof values, &brought[i]));
+        memcpy(real(sent[i]), values, sizeof values);
+    }
+    for (int i = 0; i < 2; i++)
+        REQUIRE_OK(coc_all_gather(comm, "gather", sent[i], brought[i], counts, COC_FLOAT));
+    REQUIRE_OK(coc_comm_wait_device(comm, &late_device, NULL));
+    for (int i = 0; i < 2; i++) {
+        CHECK(memcmp(real(brought[i]), real(sent[i]), 2 * sizeof(float)) == 0);
+        late_release(&late_device, sent[i]);
+        late_release(&late_device, brought[i]);
+    }
+    coc_comm_destroy(&comm);
+}
+
 static void a_rank_alone_waits_for_nothing(void)
 {
     /* With one rank a collective is a copy in stream order, so that it can be recorded. */
@@ -245,6 +273,7 @@ int main(void)
     RUN(collectives_of_the_hosts_memory);
     RUN(collectives_of_a_late_device);
     RUN(streams_have_their_own_buffers);
+    RUN(who_sends_nothing_waits_for_the_device_too);
     RUN(a_rank_alone_waits_for_nothing);
     RUN(the_step_of_the_outermost_is_told);
     RUN(the_setting_chooses);
