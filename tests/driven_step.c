@@ -1,6 +1,9 @@
 /* Training on ranks, in which rank 1 does not come to one collective, for e2e_watchdog.sh:
  *
- *     driven_step DEADLINE COLLECTIVE HOW      stall: it computes for ever; die: it is killed
+ *     driven_step DEADLINE COLLECTIVE HOW EXCHANGE
+ *
+ *     HOW        stall: it computes for ever; die: it is killed
+ *     EXCHANGE   allgather or ring (loss.exchange)
  *
  * That happens in step 1. Steps are those of a small model whose batch norm spans both ranks; after
  * each come the stop flag, an agreement ("saving") and a broadcast ("weights"), as between steps of
@@ -19,6 +22,7 @@
 enum { STEPS = 3 };
 
 static const char *chosen, *how;
+static coc_columns_exchange exchange;
 static const coc_comm_ops *inner; /* the table that is passed on to */
 static coc_comm *world, *alone;
 
@@ -65,6 +69,14 @@ static coc_status broadcast(coc_comm *c, const char *what, void *buffer, int64_t
     return inner->start_broadcast(c, what, buffer, count, type, root, stream, request);
 }
 
+static coc_status rotate(coc_comm *c, const char *what, const void *send, void *recv,
+                         const int64_t *counts, coc_type type, coc_stream *stream,
+                         coc_request **request)
+{
+    come_to(c, what);
+    return inner->start_rotate(c, what, send, recv, counts, type, stream, request);
+}
+
 static coc_comm_ops failing;
 
 static coc_status subgroup(coc_comm *c, int first, int last, coc_comm **sub)
@@ -82,6 +94,7 @@ static void put_failing_table(void)
     failing.start_reduce_scatter = reduce_scatter;
     failing.start_all_reduce = all_reduce;
     failing.start_broadcast = broadcast;
+    failing.start_rotate = rotate;
     failing.subgroup = subgroup;
     world->ops = &failing;
 }
@@ -102,9 +115,10 @@ static coc_status step(coc_trainer *t)
 
 static coc_status train(const char *folder)
 {
-    const coc_settings settings = coc_test_settings(folder, 4, 0);
+    coc_settings settings = coc_test_settings(folder, 4, 0);
     coc_trainer *t;
 
+    settings.loss.exchange = exchange;
     COC_TRY(coc_trainer_create(&settings, world, folder, &t));
     COC_TRY(coc_trainer_start_loader(t));
     for (int i = 0; i < STEPS; i++)
@@ -129,10 +143,11 @@ int main(int argc, char **argv)
     coc_comm_settings settings = {.backend = "mpi"};
     coc_status status;
 
-    if (argc < 4) return 2;
+    if (argc < 5) return 2;
     settings.deadline = atof(argv[1]);
     chosen = argv[2];
     how = argv[3];
+    exchange = strcmp(argv[4], "ring") == 0 ? COC_EXCHANGE_RING : COC_EXCHANGE_ALL_GATHER;
     status = coc_comm_start(&settings, &world);
     if (status == COC_OK) status = coc_comm_self(&alone);
     if (status == COC_OK) status = run();

@@ -164,11 +164,11 @@ a_signal_stops_all_at_one_step() {
     done
 }
 
-# one COLLECTIVE HOW: two ranks train; rank 1 does not come to that collective. What it takes counts from
+# one COLLECTIVE HOW EXCHANGE: two ranks train; rank 1 does not come to that collective. What it takes counts from
 # there: steps before it have no bound.
 one() {
     : >"$out"
-    timeout -k 1 60 mpirun --oversubscribe -n 2 ./driven_step 2 "$1" "$2" >"$out" 2>"$err" &
+    timeout -k 1 60 mpirun --oversubscribe -n 2 ./driven_step 2 "$1" "$2" "$3" >"$out" 2>"$err" &
     launcher=$!
     for _ in $(seq 1200); do
         grep -q " pid .* is to $2" "$out" && break
@@ -181,21 +181,32 @@ one() {
     [ "$took" -lt 10000 ] || fail "$2 at '$1': took $took ms"
 }
 
+# watch EXCHANGE BEFORE COLLECTIVES...: each of them, which follow on BEFORE in a step.
+watch() {
+    local what exchange=$1 before=$2
+    shift 2
+    for what; do
+        one "$what" stall "$exchange"
+        [ "$code" = 6 ] || fail "stall at '$what': exit code $code"
+        expect "rank 0 on $host: step 1, collective '\\($what\\|$before\\)': waited 2 s.*: rank 1 on $host is late: step [01], computing for"
+        one "$what" die "$exchange"
+        before=$what
+    done
+}
+
 every_collective_of_a_step_is_watched() {
     # A rank that computes for ever, or dies, before any collective of a training step: the others
     # name it, the step and what they wait in; or the launcher ends them. Collectives that are
     # started early may wait for a rank that has started them too and moves no data any more: then the
     # one before is named.
-    local what before=weights
-    for what in "batch-norm sums" "columns of the similarity" "tracks of the columns" \
+    watch allgather weights "batch-norm sums" "columns of the similarity" "tracks of the columns" \
         "gradient of the columns" loss "batch-norm gradient sums" "sum of gradients" \
-        "running statistics" "stop flag" saving weights; do
-        one "$what" stall
-        [ "$code" = 6 ] || fail "stall at '$what': exit code $code"
-        expect "rank 0 on $host: step 1, collective '\\($what\\|$before\\)': waited 2 s.*: rank 1 on $host is late: step [01], computing for"
-        one "$what" die
-        before=$what
-    done
+        "running statistics" "stop flag" saving weights
+}
+
+every_collective_of_a_ring_is_watched() {
+    # The same of those that loss.exchange: ring has in place of an all-gather.
+    watch ring "batch-norm sums" "columns of the similarity" "gradient of the columns" loss
 }
 
 a_second_interrupt_ends_the_process() {
@@ -231,7 +242,7 @@ command -v mpirun >/dev/null || exit 77
 for test in a_stopped_rank_is_named a_computing_rank_is_named a_rank_that_does_not_rotate_is_named \
     an_absent_rank_ends_the_start an_absent_rank_ends_the_start a_rank_that_left_its_group_is_named a_failing_rank_ends_all \
     an_agreed_failure_is_said_once a_failure_of_all_is_said_once a_killed_rank_ends_all \
-    a_signal_stops_all_at_one_step every_collective_of_a_step_is_watched a_second_interrupt_ends_the_process \
+    a_signal_stops_all_at_one_step every_collective_of_a_step_is_watched every_collective_of_a_ring_is_watched a_second_interrupt_ends_the_process \
     copies_of_one_rank_are_refused; do
     before=$failures
     $test
