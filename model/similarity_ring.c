@@ -10,8 +10,9 @@
  *                              slab, takes in this rank's, and goes on
  *               t = 0          the rank's own slab; the sum over all others has come home
  *
- * So all that travels does it beside a tile's work. Memory six slabs, whatever K is at fixed n; 8 n
- * K d operations; 3 K d numbers received. */
+ * So all that travels does it beside a tile's work where collectives move without the host (NCCL);
+ * over MPI most of it moves in the wait behind the tile. Memory six slabs, whatever K is at fixed
+ * n; 8 n K d operations; 3 K d numbers received. */
 #include <stdlib.h>
 
 #include "base/clock.h"
