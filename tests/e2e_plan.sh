@@ -62,6 +62,13 @@ fits "$largest" 0 || fail "the largest batch, $largest, does not fit"
 ! fits $((largest + 32)) 0 || fail "more than the largest batch, $largest, fits"
 [ "$(field largest_batch_in_parts small.json)" -gt "$largest" ] || fail "parts do not help"
 
+# what is proposed is what train takes: batches of whole groups and of whole loss.k
+plan --set train.batch=24 --set model.bn_group=8 --set loss.k=24 --gpu-mem 24 --ranks 12 --json >odd.json
+for key in largest_batch largest_batch_in_parts; do
+    largest=$(field $key odd.json)
+    [ "$largest" -gt 0 ] && [ $((largest % 24)) = 0 ] || fail "$key is $largest, not of whole groups of 8 and whole loss.k of 24"
+done
+
 # time: of peak figures in proportion to them and to the batch; measured, there is some of each kind
 least() { plan --set model.bn_group=32 --set model.backend=cpu --gpu-mem 80 --json "$@" | python3 -c 'import json, sys; print(json.load(sys.stdin)["seconds"]["encoder"])'; }
 python3 - "$(least --set train.batch=64 --gpu 60,3000)" "$(least --set train.batch=64 --gpu 120,6000)" "$(least --set train.batch=128 --gpu 60,3000)" <<'PY' || fail "least time"
@@ -83,6 +90,12 @@ plan "${columns[@]}" --set train.batch=524288 --ranks 128 >gather.txt
 grep -q 'It does not fit. Set loss.exchange: ring' gather.txt || { cat gather.txt; fail "no ring is proposed"; }
 plan "${columns[@]}" --set train.batch=524288 --ranks 128 --set loss.exchange=ring >ring.txt
 grep -q '^It fits' ring.txt || { cat ring.txt; fail "the ring does not fit"; }
+# ... but no ring where train refuses one; with a tree a part is a leaf of every rank
+plan "${columns[@]}" --set train.batch=524288 --set loss.screening=auto --ranks 128 >screened.txt
+plan --set model.bn_group=32 --set train.micro_batch=65536 --set train.batch=524288 --set loss.reduction=fixed-tree --gpu-mem 2 --ranks 4 >tree.txt
+for file in screened.txt tree.txt; do
+    grep -q 'It does not fit. ' $file && ! grep -q 'exchange: ring' $file || { cat $file; fail "a ring is proposed in $file"; }
+done
 similarity() { sed -n 's/^ *similarity  *\([0-9.]*\)$/\1/p' "$1"; }
 plan "${columns[@]}" --set train.batch=262144 --ranks 64 --set loss.exchange=ring >half.txt
 [ -n "$(similarity ring.txt)" ] && [ "$(similarity ring.txt)" = "$(similarity half.txt)" ] || fail "a ring's memory grows with its ranks"

@@ -97,6 +97,16 @@ static coc_status plan_part(const coc_plan_for *f, coc_step_plan *p, int64_t siz
     return COC_OK;
 }
 
+/* The plan of settings that `train` would take with this micro-batch; others do not fit. */
+static coc_status plan_proposal(const coc_plan_for *f, coc_step_plan *p, int64_t size)
+{
+    coc_settings settings = *f->settings;
+
+    settings.train.micro_batch = size;
+    p->fits = false;
+    return coc_settings_check(&settings) == COC_OK ? plan_part(f, p, size) : COC_OK;
+}
+
 /* The next micro-batch to try, of whole groups; 0: there is none. Over the fixed tree a part has a
  * micro-batch of each rank, and there is a power of two of them. */
 static int64_t smaller_part(const coc_plan_for *f, int64_t size)
@@ -121,7 +131,7 @@ static coc_status find_fitting_part(const coc_plan_for *f, coc_step_plan *p)
     if (p->fits || group == 0 || group >= batch) return COC_OK;
     for (int64_t size = smaller_part(f, largest); size > 0; size = smaller_part(f, size)) {
         if (batch % size != 0 && batch % size < f->ranks) continue;
-        COC_TRY(plan_part(f, &try, size));
+        COC_TRY(plan_proposal(f, &try, size));
         if (!try.fits) continue;
         p->fitting_part = size;
         return COC_OK;
@@ -131,17 +141,36 @@ static coc_status find_fitting_part(const coc_plan_for *f, coc_step_plan *p)
 
 enum { MOST = 1 << 20 }; /* of train.batch */
 
-/* The n-th batch that is tried, from 1 on, and its micro-batch: whole groups and a pair for every
- * rank; over the fixed tree a leaf for every rank, in parts a power of two of them. */
+/* The least multiple of a and of b, which are at least 1. */
+static int64_t common_multiple(int64_t a, int64_t b)
+{
+    int64_t x = a, y = b;
+
+    while (y != 0) {
+        const int64_t rest = x % y;
+
+        x = y;
+        y = rest;
+    }
+    return a / x * b;
+}
+
+/* The n-th batch that is tried, from 1 on, and its micro-batch: a multiple of loss.k, of whole
+ * groups and with a pair for every rank; over the fixed tree a leaf for every rank, in parts a
+ * power of two of them. */
 static int64_t batch_tried(const coc_plan_for *f, bool in_parts, int64_t n, int64_t *size)
 {
     const int64_t group = f->settings->model.bn_group > 0 ? f->settings->model.bn_group : 1;
-    const int64_t unit = group > f->ranks ? group : f->ranks;
+    const int64_t k = f->settings->loss.k > 0 ? f->settings->loss.k : 1;
+    const int64_t part = (f->ranks + group - 1) / group * group;
+    const int64_t unit = common_multiple(in_parts ? part : group, k);
+    const int64_t leaf = common_multiple(group * f->ranks, k) / f->ranks;
 
-    *size = in_parts ? unit : 0;
-    if (f->settings->loss.reduction == COC_REDUCTION_FAST) return n * unit;
-    *size = in_parts ? group : n * group;
-    return in_parts ? group * f->ranks << (n - 1) : n * group * f->ranks;
+    *size = in_parts ? part : 0;
+    if (f->settings->loss.reduction == COC_REDUCTION_FAST)
+        return n * ((f->ranks + unit - 1) / unit * unit);
+    *size = in_parts ? leaf : n * leaf;
+    return in_parts ? leaf * f->ranks << (n - 1) : n * leaf * f->ranks;
 }
 
 /* By halves: more pairs never take less. */
@@ -163,7 +192,7 @@ static coc_status find_largest(const coc_plan_for *f, const coc_step_plan *p, bo
         const int64_t middle = good + (bad - good) / 2;
 
         s.train.batch = batch_tried(f, in_parts, middle, &size);
-        COC_TRY(plan_part(&other, &try, size));
+        COC_TRY(plan_proposal(&other, &try, size));
         if (try.fits)
             good = middle;
         else
@@ -183,8 +212,10 @@ static coc_status find_fitting_ring(const coc_plan_for *f, coc_step_plan *p)
     if (p->fits || p->fitting_part > 0 || settings.loss.exchange == COC_EXCHANGE_RING)
         return COC_OK;
     settings.loss.exchange = COC_EXCHANGE_RING;
+    if (coc_settings_check(&settings) != COC_OK)
+        return COC_OK; /* it goes with no tree, no screen */
     ring.settings = &settings;
-    COC_TRY(plan_part(&ring, &try, p->parts.size));
+    COC_TRY(plan_part(&ring, &try, settings.train.micro_batch));
     COC_TRY(find_fitting_part(&ring, &try));
     p->fitting_part = try.fitting_part;
     p->fitting_ring = try.fitting_part > 0;
