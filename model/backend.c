@@ -99,6 +99,19 @@ coc_status coc_backend_open(const coc_model_settings *settings, coc_backend **ba
     return status;
 }
 
+coc_status coc_backend_loss_scratch(const coc_model_settings *settings, const coc_contrast *shape,
+                                    bool tile, int64_t *bytes)
+{
+    const coc_backend b = {.threads = settings->threads,
+                           .loss_precision = coc_loss_precision_of(settings)};
+    const coc_backend_row *row;
+
+    *bytes = 0;
+    COC_TRY(find_row(settings->backend, &row));
+    *bytes = (int64_t)row->loss_scratch(&b, shape, tile);
+    return COC_OK;
+}
+
 coc_status coc_backend_create(const char *name, int threads, coc_backend **backend)
 {
     coc_model_settings settings = {.threads = threads};

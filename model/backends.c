@@ -3,7 +3,7 @@
 #include "model/ref.h"
 
 const coc_backend_row coc_backend_rows[] = {
-    {&coc_ref_ops, coc_ref_open, false, NULL, false, false},
-    {&coc_cpu_ops, coc_cpu_open, false, NULL, false, false},
-    {NULL, NULL, false, NULL, false, false},
+    {&coc_ref_ops, coc_ref_open, false, NULL, false, false, coc_ref_loss_scratch},
+    {&coc_cpu_ops, coc_cpu_open, false, NULL, false, false, coc_cpu_loss_scratch},
+    {NULL, NULL, false, NULL, false, false, NULL},
 };

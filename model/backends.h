@@ -15,6 +15,9 @@ typedef struct {
     coc_status (*choose)(int local_rank, int local_size, bool share, int *sharers);
     bool rounds_loss; /* has loss.precision */
     bool cudnn;       /* can have its convolutions from cuDNN, where that is built in */
+    /* Bytes that contrast or, if tile, tile_backward takes of working memory for that shape with
+     * gradients, as they themselves find it. Of b threads (as asked for) and loss_precision. */
+    size_t (*loss_scratch)(const coc_backend *b, const coc_contrast *shape, bool tile);
 } coc_backend_row;
 
 /* Ends with a row whose ops are NULL. */

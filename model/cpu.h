@@ -331,6 +331,9 @@ extern const coc_ops coc_cpu_ops;
 
 /* Host device, threads. */
 coc_status coc_cpu_open(coc_backend *b);
+/* Of a backend that is asked for so many; 0: OMP_NUM_THREADS. */
+int coc_cpu_threads(int asked);
+size_t coc_cpu_loss_scratch(const coc_backend *b, const coc_contrast *shape, bool tile);
 
 void coc_cpu_stem_forward(coc_backend *b, const coc_conv *s, int64_t n, const float *x,
                           const float *keep, const float *w, float *y, const int32_t *group,

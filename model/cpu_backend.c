@@ -38,16 +38,20 @@ void coc_cpu_add_sums(int64_t n, int channels, const double *clip_sums, const in
     }
 }
 
+int coc_cpu_threads(int asked)
+{
+    const int limit = omp_get_thread_limit(), threads = asked > 0 ? asked : omp_get_max_threads();
+
+    return threads < limit ? threads : limit;
+}
+
 coc_status coc_cpu_open(coc_backend *b)
 {
-    const int limit = omp_get_thread_limit();
-
     b->device = coc_device_host();
-    if (b->threads <= 0) b->threads = omp_get_max_threads();
+    b->threads = coc_cpu_threads(b->threads);
     /* kernels cut work for b->threads, and each thread takes only its own share: a team that
      * OpenMP makes smaller (OMP_DYNAMIC, OMP_THREAD_LIMIT) would leave clips undone */
     omp_set_dynamic(0);
-    if (b->threads > limit) b->threads = limit;
     return COC_OK;
 }
 

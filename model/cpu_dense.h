@@ -26,6 +26,7 @@ void coc_cpu_linear_forward(coc_backend *b, int64_t n, int in, int out, const fl
 void coc_cpu_linear_backward(coc_backend *b, int64_t n, int in, int out, const float *x,
                              const float *w, const float *dy, float *dx, float *dw, float *dbias);
 void coc_cpu_contrast(coc_backend *b, const coc_contrast *c, float *da, float *dp, double *results);
+size_t coc_cpu_tile_scratch(const coc_contrast *c);
 void coc_cpu_tile_forward(coc_backend *b, const coc_contrast *c, coc_contrast_row *row);
 void coc_cpu_tile_backward(coc_backend *b, const coc_contrast *c, const coc_contrast_row *row,
                            float *da, float *dp);

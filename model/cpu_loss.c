@@ -84,6 +84,17 @@ static void take_all(coc_cpu_block *k, int64_t rows, int threads, coc_cpu_scratc
         take_share(k, rows, threads, t, scratch, k->share != NULL ? &k->share[t] : &counted);
 }
 
+size_t coc_cpu_loss_scratch(const coc_backend *b, const coc_contrast *shape, bool tile)
+{
+    float gradients = 0;
+    coc_cpu_block k = {.c = shape, .da = &gradients};
+    coc_cpu_scratch scratch = {0};
+
+    if (tile) return coc_cpu_tile_scratch(shape);
+    take_all(&k, block_rows(shape), coc_cpu_threads(b->threads), &scratch);
+    return scratch.used;
+}
+
 /* ---- logits ---- */
 
 static void pack_rows(const coc_cpu_block *k, int thread, int threads)

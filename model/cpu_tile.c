@@ -236,13 +236,19 @@ static void run_block(const block *k, int threads)
     }
 }
 
+size_t coc_cpu_tile_scratch(const coc_contrast *c)
+{
+    const int64_t rows = c->rows < BLOCK_ROWS ? c->rows : BLOCK_ROWS;
+
+    return (size_t)(rows * c->columns) * sizeof(float);
+}
+
 /* Block after block. */
 static void run_blocks(coc_backend *b, block *k)
 {
     const coc_contrast *c = k->c;
-    const int64_t most = c->rows < BLOCK_ROWS ? c->rows : BLOCK_ROWS;
 
-    k->s = coc_backend_scratch(b, (size_t)(most * c->columns) * sizeof(float));
+    k->s = coc_backend_scratch(b, coc_cpu_tile_scratch(c));
     if (k->s == NULL) return;
     for (; k->first < c->rows; k->first += k->rows) {
         k->rows = c->rows - k->first < BLOCK_ROWS ? c->rows - k->first : BLOCK_ROWS;

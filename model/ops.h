@@ -291,6 +291,12 @@ coc_status coc_backend_open(const coc_model_settings *settings, coc_backend **ba
 coc_status coc_backend_create(const char *name, int threads, coc_backend **backend);
 void coc_backend_destroy(coc_backend **backend);
 
+/* Bytes of working memory that contrast or, if tile, the tile operations take on a backend of these
+ * settings, which need not be open. Of shape counts: rows, columns, d, screen. Errors:
+ * COC_ERR_SETTING (no such backend). */
+coc_status coc_backend_loss_scratch(const coc_model_settings *settings, const coc_contrast *shape,
+                                    bool tile, int64_t *bytes);
+
 /* The most working memory that convolutions by cuDNN take, in bytes, of whatever batch. */
 #define COC_CUDNN_MOST_SCRATCH ((int64_t)1 << 30)
 

@@ -102,6 +102,7 @@ void coc_ref_layer_norm_tanh_backward(coc_backend *b, int64_t n, int d, const re
 
 /* -- loss: ref_loss.c; optimizer and masks: ref_optimizer.c -- */
 
+size_t coc_ref_loss_scratch(const coc_backend *b, const coc_contrast *shape, bool tile);
 void coc_ref_contrast(coc_backend *b, const coc_contrast *c, real *da, real *dp, double *results);
 void coc_ref_tile_forward(coc_backend *b, const coc_contrast *c, coc_contrast_row *row);
 void coc_ref_tile_results(coc_backend *b, const coc_contrast *c, const coc_contrast_row *row,

@@ -83,10 +83,21 @@ static void row_gradient(const coc_contrast *c, int64_t row, const double *ds, d
     }
 }
 
+static size_t scratch_bytes(const coc_contrast *c, bool gradients)
+{
+    return (size_t)(c->columns + c->d + (gradients ? c->columns * c->d : 0)) * sizeof(double);
+}
+
+size_t coc_ref_loss_scratch(const coc_backend *b, const coc_contrast *shape, bool tile)
+{
+    (void)b, (void)tile; /* the same */
+    return scratch_bytes(shape, true);
+}
+
 void coc_ref_contrast(coc_backend *b, const coc_contrast *c, real *da, real *dp, double *results)
 {
     const int64_t sums = da != NULL ? c->columns * c->d : 0;
-    double *s = coc_backend_scratch(b, (size_t)(c->columns + c->d + sums) * sizeof(double));
+    double *s = coc_backend_scratch(b, scratch_bytes(c, da != NULL));
     double *row, *sum;
 
     if (s == NULL) return;
@@ -126,7 +137,7 @@ static void see(coc_contrast_row *r, double logit, int64_t number)
 
 void coc_ref_tile_forward(coc_backend *b, const coc_contrast *c, coc_contrast_row *row)
 {
-    double *s = coc_backend_scratch(b, (size_t)(c->columns + c->d) * sizeof(double));
+    double *s = coc_backend_scratch(b, scratch_bytes(c, false));
 
     if (s == NULL) return;
     for (int64_t i = 0; i < c->rows; i++) {
@@ -159,7 +170,7 @@ void coc_ref_tile_backward(coc_backend *b, const coc_contrast *c, const coc_cont
                            real *da, real *dp)
 {
     const int64_t sums = c->columns * c->d;
-    double *s = coc_backend_scratch(b, (size_t)(c->columns + c->d + sums) * sizeof(double));
+    double *s = coc_backend_scratch(b, scratch_bytes(c, true));
     double *a, *sum;
 
     if (s == NULL) return;

@@ -38,6 +38,19 @@ int64_t coc_similarity_sum_bytes(const coc_parts *parts, int d, const coc_loss_s
     return exchange_of(settings)->sum_bytes(parts, d);
 }
 
+coc_status coc_similarity_scratch(const coc_model_settings *model, const coc_parts *parts, int d,
+                                  const coc_loss_settings *settings, int64_t *bytes)
+{
+    const coc_exchange *exchange = exchange_of(settings);
+    const coc_contrast shape = {.rows = parts->rows / leaves_of(parts),
+                                .columns = exchange->columns(parts),
+                                .d = d,
+                                .screen =
+                                    settings != NULL && settings->screening == COC_SCREENING_AUTO};
+
+    return coc_backend_loss_scratch(model, &shape, exchange->tiles, bytes);
+}
+
 /* Memory that the device may write into while a step goes on. */
 static coc_status alloc_results(coc_similarity *s)
 {

@@ -64,6 +64,10 @@ int64_t coc_similarity_bytes(const coc_parts *parts, int d, const coc_loss_setti
 /* Bytes of host memory that a communicator of the host, also below one that is staged, keeps for
  * its sums (coc_reduce_scatter_bytes). Both halves of a symmetric loss use the same ones. */
 int64_t coc_similarity_sum_bytes(const coc_parts *parts, int d, const coc_loss_settings *settings);
+/* Bytes of the backend's working memory (of these settings) that its loss takes beside. Errors:
+ * COC_ERR_SETTING (no such backend). */
+coc_status coc_similarity_scratch(const coc_model_settings *model, const coc_parts *parts, int d,
+                                  const coc_loss_settings *settings, int64_t *bytes);
 void coc_similarity_destroy(coc_similarity **similarity); /* collective */
 
 /* A loss is made of two calls. h1, h2 [n][d] are the embeddings of this rank's anchors and of the

@@ -23,6 +23,9 @@ typedef struct {
     int64_t (*bytes)(const coc_parts *parts, int d);
     /* See coc_similarity_sum_bytes. */
     int64_t (*sum_bytes)(const coc_parts *parts, int d);
+    /* Columns that an operation of the loss sees at most; whether they are a tile. */
+    int64_t (*columns)(const coc_parts *parts);
+    bool tiles;
     /* Take from s->arena what is sent or brought: what lies at the same distance from its beginning
      * on every rank (coc_comm_ops.alloc), then the rest. */
     void (*layout)(coc_similarity *s);

@@ -266,10 +266,16 @@ static coc_status loss(coc_similarity *s, const coc_contrast *c, const coc_simil
     return timed(s, reduce, seconds);
 }
 
+static int64_t columns_of(const coc_parts *parts)
+{
+    return parts->batch;
+}
+
 const coc_exchange coc_exchange_gather = {.name = "allgather",
                                           .state_bytes = sizeof(gather),
                                           .bytes = bytes,
                                           .sum_bytes = sum_bytes,
+                                          .columns = columns_of,
                                           .layout = layout,
                                           .make = make,
                                           .unmake = unmake,

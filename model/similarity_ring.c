@@ -76,6 +76,11 @@ static int64_t rows_of(const coc_parts *parts, int rank)
     return last.row + last.pairs;
 }
 
+static int64_t most_columns(const coc_parts *parts)
+{
+    return rows_of(parts, 0); /* larger shares come first */
+}
+
 /* Of the buffers between ranks one rank alone needs none. */
 static void layout(coc_similarity *s)
 {
@@ -83,7 +88,7 @@ static void layout(coc_similarity *s)
     coc_arena *arena = &s->arena;
     ring *r = of(s);
 
-    r->most = rows_of(&s->parts, 0); /* larger shares come first */
+    r->most = most_columns(&s->parts);
     r->own = coc_arena_take(arena, slab_bytes(r->most, s->d), 1);
     for (int i = 0; i < 2 && ranks > 1; i++)
         r->passing[i] = coc_arena_take(arena, slab_bytes(r->most, s->d), 1);
@@ -377,6 +382,8 @@ const coc_exchange coc_exchange_ring = {.name = "ring",
                                         .state_bytes = sizeof(ring),
                                         .bytes = bytes,
                                         .sum_bytes = sum_bytes,
+                                        .columns = most_columns,
+                                        .tiles = true,
                                         .layout = layout,
                                         .make = make,
                                         .unmake = unmake,

@@ -1,7 +1,10 @@
 /* What a rank will take of memory is known before it is taken. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/status.h"
+#include "model/similarity.h"
 #include "tests/test.h"
 #include "train/loader.h"
 #include "train/memory_plan.h"
@@ -45,6 +48,84 @@ static void the_measure_is_what_is_taken(void)
         coc_encoder_destroy(&e);
     }
     coc_backend_destroy(&b);
+}
+
+/* The loss's working memory as planned is, byte by byte, what its operations take. */
+static void scratch_is_what_the_loss_takes(const char *backend, int64_t rows, int64_t columns,
+                                           bool tile, bool screen)
+{
+    enum { D = 24 };
+    coc_settings settings;
+    coc_contrast c = {.rows = rows, .columns = columns, .d = D, .screen = screen, .scale = 1};
+    float *memory = calloc((size_t)(2 * (rows + columns) * D), sizeof *memory);
+    int64_t *label = calloc((size_t)rows, sizeof *label), planned;
+    double results[COC_CONTRAST_RESULTS] = {0};
+    coc_contrast_row *row = calloc((size_t)rows, sizeof *row);
+    float *da, *dp;
+    coc_backend *b;
+
+    REQUIRE(memory != NULL && label != NULL && row != NULL);
+    coc_settings_default(&settings);
+    settings.model.threads = 3;
+    snprintf(settings.model.backend, sizeof settings.model.backend, "%s", backend);
+    c.a = memory;
+    c.p = memory + rows * D;
+    da = memory + (rows + columns) * D;
+    dp = da + rows * D;
+    c.label = label;
+    REQUIRE_OK(coc_backend_open(&settings.model, &b));
+    REQUIRE_OK(coc_backend_loss_scratch(&settings.model, &c, tile, &planned));
+    if (tile) {
+        b->ops->tile_forward(b, &c, row);
+        b->ops->tile_backward(b, &c, row, da, dp);
+    } else {
+        b->ops->contrast(b, &c, da, dp, results);
+    }
+    REQUIRE_OK(b->ops->finish(b));
+    CHECK(planned > 0 && b->scratch_bytes == (size_t)planned);
+    coc_backend_destroy(&b);
+    free(memory);
+    free(label);
+    free(row);
+}
+
+static void scratch_of_the_loss_is_counted(void)
+{
+    scratch_is_what_the_loss_takes("ref", 30, 500, false, false);
+    scratch_is_what_the_loss_takes("ref", 30, 500, true, false);
+    scratch_is_what_the_loss_takes("cpu", 30, 500, false, false);
+    scratch_is_what_the_loss_takes("cpu", 30, 500, true, false);
+    scratch_is_what_the_loss_takes("cpu", 700, 1000, false, false); /* more than a block of rows */
+    scratch_is_what_the_loss_takes("cpu", 700, 1000, false, true);
+    scratch_is_what_the_loss_takes("cpu", 700, 1000, true, false);
+}
+
+/* A million columns: a block of 128 rows of logits, and entries of 8 bytes for a fifth of them with
+ * screening; in a ring a tile of one rank's columns. */
+static void scratch_follows_the_exchange(void)
+{
+    const int64_t columns = (int64_t)1 << 20, logits = columns * 128 * 4;
+    const coc_parts parts = {.batch = columns,
+                             .size = columns,
+                             .count = 1,
+                             .ranks = 64,
+                             .rank = 0,
+                             .rows = columns / 64,
+                             .most = columns / 64};
+    coc_settings s;
+    int64_t bytes;
+
+    coc_settings_default(&s);
+    s.model.threads = 1;
+    REQUIRE_OK(coc_similarity_scratch(&s.model, &parts, 512, &s.loss, &bytes));
+    CHECK(bytes > logits && bytes < logits + logits / 4);
+    s.loss.screening = COC_SCREENING_AUTO;
+    REQUIRE_OK(coc_similarity_scratch(&s.model, &parts, 512, &s.loss, &bytes));
+    CHECK(bytes > logits + 2 * logits / 5 && bytes < 2 * logits);
+    s.loss.screening = COC_SCREENING_OFF;
+    s.loss.exchange = COC_EXCHANGE_RING;
+    REQUIRE_OK(coc_similarity_scratch(&s.model, &parts, 512, &s.loss, &bytes));
+    CHECK(bytes == logits / 64);
 }
 
 /* Activations at full width as counted by hand: 4.27 million raw values a clip, of them 0.768 in
@@ -162,6 +243,8 @@ static void the_host_beside_a_gpu_is_planned(void)
 int main(void)
 {
     RUN(the_measure_is_what_is_taken);
+    RUN(scratch_of_the_loss_is_counted);
+    RUN(scratch_follows_the_exchange);
     RUN(activations_are_counted);
     RUN(what_does_not_fit_is_refused);
     RUN(the_host_beside_a_gpu_is_planned);

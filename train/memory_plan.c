@@ -33,26 +33,21 @@ static coc_status add_encoders(const coc_memory_needs *needs, coc_memory_plan *p
     return COC_OK;
 }
 
-/* Of the loss on a GPU: a block of logits, and what loss.precision puts beside it and beside the
- * embeddings and columns (model/cuda/factor.cu). */
-static int64_t loss_scratch(const coc_memory_needs *needs)
-{
-    const coc_loss_precision precision = coc_loss_precision_of(&needs->settings->model);
-    const int64_t logits = (int64_t)256 << 20;
-    const int64_t numbers = (needs->parts->rows + needs->parts->batch) * needs->whole->embedding;
-
-    if (precision == COC_LOSS_TF32X3) return 2 * logits + 2 * numbers * (int64_t)sizeof(float);
-    if (precision == COC_LOSS_BF16) return logits + logits / 2 + numbers * 2;
-    return logits;
-}
-
-/* Working memory of the own kernels of a GPU: the gradient at the largest raw 1 x 1 output, or the
- * loss's, with the quarter of room that is taken once (model/cuda/backend.c); and cuBLAS's. */
-static int64_t accelerator_scratch(const coc_memory_needs *needs)
+/* Working memory of operations. On a host: the loss's; what others take is a few megabytes. Of the
+ * own kernels of a GPU: the loss's, or the gradient at the largest raw 1 x 1 output, with the
+ * quarter of room that is taken once (model/cuda/backend.c); and cuBLAS's. */
+static coc_status add_scratch(const coc_memory_needs *needs, coc_memory_plan *plan)
 {
     const int64_t blas = (int64_t)32 << 20;
-    int64_t largest = loss_scratch(needs);
+    const coc_settings *s = needs->settings;
+    int64_t largest;
 
+    COC_TRY(coc_similarity_scratch(&s->model, needs->parts, needs->whole->embedding, &s->loss,
+                                   &largest));
+    if (needs->side == COC_HOST) {
+        add(plan, "scratch of the loss", largest);
+        return COC_OK;
+    }
     for (int i = 0; i < needs->seen->blocks; i++) {
         const coc_conv *c = &needs->seen->block[i].expand;
         const int64_t bytes =
@@ -60,7 +55,8 @@ static int64_t accelerator_scratch(const coc_memory_needs *needs)
 
         if (needs->seen->block[i].has_expand && bytes > largest) largest = bytes;
     }
-    return largest + largest / 4 + blas;
+    add(plan, "scratch of operations", largest + largest / 4 + blas);
+    return COC_OK;
 }
 
 static coc_status add_loaders(const coc_memory_needs *needs, coc_memory_plan *plan)
@@ -109,7 +105,7 @@ coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *
     add(plan, "weights and optimizer", 4 * needs->weights * float_bytes);
     if (host) add(plan, "a checkpoint being written", coc_checkpoint_writing_bytes(needs->weights));
     COC_TRY(add_loaders(needs, plan));
-    if (!host) add(plan, "scratch of operations", accelerator_scratch(needs));
+    COC_TRY(add_scratch(needs, plan));
     if (s->model.conv == COC_CONV_CUDNN) add(plan, "cuDNN's scratch", COC_CUDNN_MOST_SCRATCH);
     add(plan, "similarity", coc_similarity_bytes(needs->parts, needs->whole->embedding, &s->loss));
     if (host) add(plan, "sums over ranks", sum_bytes(needs));

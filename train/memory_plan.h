@@ -32,8 +32,9 @@ typedef struct {
     coc_side side; /* of the backend's device: page-locked memory counts on the host */
 } coc_memory_needs;
 
-/* All but the working memory of operations of the host, a few megabytes. Errors:
- * COC_ERR_MEMORY (of the host, for the planning itself). */
+/* All but the working memory of other operations of the host than the loss, a few megabytes.
+ * Errors: COC_ERR_MEMORY (of the host, for the planning itself), COC_ERR_SETTING (a backend that is
+ * not built in). */
 coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *plan);
 
 /* What a rank whose backend is a GPU takes of the host beside that: page-locked memory, which

@@ -394,16 +394,20 @@ struct working {
     void *rest;
 };
 
+size_t working_bytes(const coc_backend *b, const coc_contrast *c, int64_t room, int64_t places)
+{
+    return coc_cuda_factor_bytes(b, c->rows * c->d) + coc_cuda_factor_bytes(b, c->columns * c->d) +
+           coc_cuda_rest_bytes(b, room * c->columns) +
+           (size_t)room * COC_CONTRAST_RESULTS * sizeof(double) + (size_t)places * sizeof(int64_t) +
+           (size_t)(room * c->columns) * sizeof(float);
+}
+
 bool take_working(coc_backend *b, const coc_contrast *c, int64_t room, int64_t places, working *w)
 {
     const size_t a_bytes = coc_cuda_factor_bytes(b, c->rows * c->d),
                  p_bytes = coc_cuda_factor_bytes(b, c->columns * c->d),
-                 rest_bytes = coc_cuda_rest_bytes(b, room * c->columns),
-                 part_bytes = (size_t)room * COC_CONTRAST_RESULTS * sizeof(double),
-                 place_bytes = (size_t)places * sizeof(int64_t);
-    char *memory =
-        (char *)coc_cuda_scratch(b, a_bytes + p_bytes + rest_bytes + part_bytes + place_bytes +
-                                        (size_t)(room * c->columns) * sizeof(float));
+                 rest_bytes = coc_cuda_rest_bytes(b, room * c->columns);
+    char *memory = (char *)coc_cuda_scratch(b, working_bytes(b, c, room, places));
 
     if (memory == NULL) return false;
     w->a = coc_cuda_factor_make(b, c->rows * c->d, c->a, memory);
@@ -416,6 +420,11 @@ bool take_working(coc_backend *b, const coc_contrast *c, int64_t room, int64_t p
 }
 
 } // namespace
+
+size_t coc_cuda_loss_scratch(const coc_backend *b, const coc_contrast *shape, bool tile)
+{
+    return working_bytes(b, shape, rows_at_a_time(shape), tile ? shape->rows : 0);
+}
 
 void coc_cuda_contrast(coc_backend *b, const coc_contrast *c, real *da, real *dp, double *results)
 {

@@ -193,6 +193,7 @@ void coc_cuda_layer_norm_tanh_backward(coc_backend *b, int64_t n, int d, const r
                                        const real *h, const real *mean, const real *inverse_std,
                                        const real *gamma, const real *dh, real *dx, real *dgamma,
                                        real *dbeta);
+size_t coc_cuda_loss_scratch(const coc_backend *b, const coc_contrast *shape, bool tile);
 void coc_cuda_contrast(coc_backend *b, const coc_contrast *c, real *da, real *dp, double *results);
 void coc_cuda_tile_forward(coc_backend *b, const coc_contrast *c, coc_contrast_row *row);
 void coc_cuda_tile_results(coc_backend *b, const coc_contrast *c, const coc_contrast_row *row,
