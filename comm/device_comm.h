@@ -3,6 +3,14 @@
 #define COC_COMM_DEVICE_COMM_H
 
 #include "comm/comm.h"
+#include "configs/settings.h"
+
+/* Those of the settings, with what loss.reduction asks for: sums over the fixed tree are the
+ * host's. */
+coc_comm_settings coc_comm_settings_of(const coc_settings *settings);
+
+/* Whether tensors of a GPU go through the host's memory (comm/staged.c) between several ranks. */
+bool coc_comm_is_staged(const coc_comm_settings *settings);
 
 /* The ranks of world for tensors on the device, as settings->backend says: mpi moves them through
  * the host, nccl from device to device, auto is nccl where it is built in and no device is shared.
@@ -17,6 +25,8 @@ coc_status coc_comm_for_device(coc_comm *world, const coc_device *device,
  * device. Any device, also the host. Borrows host. Not collective. Errors: COC_ERR_MEMORY. */
 coc_status coc_comm_staged(coc_comm *host, const coc_device *device, coc_comm **comm);
 
+/* Whether NCCL is built in. */
+bool coc_comm_nccl_built(void);
 /* NCCL over the same ranks; *comm NULL without an error where it is not built in. One at a time
  * (subgroups beside it). Borrows host. Collective. Errors: COC_ERR_RANKS, COC_ERR_DEVICE,
  * COC_ERR_MEMORY. */

@@ -348,6 +348,11 @@ static coc_status subgroup(coc_comm *comm, int first, int last, coc_comm **sub)
     return status;
 }
 
+bool coc_comm_nccl_built(void)
+{
+    return true;
+}
+
 coc_status coc_comm_nccl(coc_comm *host, const coc_device *device,
                          const coc_comm_settings *settings, coc_comm **comm)
 {

@@ -198,6 +198,48 @@ static void what_does_not_fit_is_refused(void)
     CHECK(coc_memory_plan_check(&plan, &device, 1) == COC_OK);
 }
 
+static int64_t part_named(const coc_memory_plan *plan, const char *name)
+{
+    for (int i = 0; i < plan->parts; i++)
+        if (strcmp(plan->part[i].name, name) == 0) return plan->part[i].bytes;
+    return 0;
+}
+
+/* A validation has windows of a chunk at first, and then embeddings with a slab of similarities,
+ * here of 128 MB; on a GPU the slab and the embeddings are the host's. */
+static void a_validation_is_counted(void)
+{
+    enum { PAIRS = 100000 };
+    const coc_network network = network_of(0.2, 501);
+    const coc_parts parts = {
+        .batch = 32, .size = 32, .count = 1, .ranks = 4, .rank = 0, .rows = 8, .most = 8};
+    const int64_t embeddings = (int64_t)PAIRS * 5 / 4 * network.embedding * 4, slab = 128 << 20;
+    coc_settings settings;
+    coc_memory_plan plan;
+    coc_memory_needs needs = {.settings = &settings,
+                              .whole = &network,
+                              .seen = &network,
+                              .weights = 1000,
+                              .parts = &parts,
+                              .places = 1,
+                              .stored_bytes = 4};
+
+    coc_settings_default(&settings);
+    REQUIRE_OK(coc_memory_plan_make(&needs, &plan));
+    CHECK(part_named(&plan, "validation") == 0);
+    needs.validated = 8; /* windows of 16 clips are more than what 8 pairs take later */
+    REQUIRE_OK(coc_memory_plan_make(&needs, &plan));
+    CHECK(part_named(&plan, "validation") > 16 * 2 * 64 * 501 * 4);
+    needs.validated = PAIRS;
+    REQUIRE_OK(coc_memory_plan_make(&needs, &plan));
+    CHECK_NEAR((double)part_named(&plan, "validation") / (double)(embeddings + slab), 1.1, 0.1);
+    needs.side = COC_ACCELERATOR;
+    REQUIRE_OK(coc_memory_plan_make(&needs, &plan));
+    CHECK(part_named(&plan, "validation") < 48 << 20);
+    REQUIRE_OK(coc_memory_plan_host(&needs, &plan));
+    CHECK(part_named(&plan, "validation") > embeddings + slab / 2);
+}
+
 /* Beside a GPU the host's memory is planned, too, page-locked memory of the batches before all;
  * where it does not do, that is refused with its parts and what makes them smaller. For a backend
  * of the host there is one plan. */
@@ -208,6 +250,7 @@ static void the_host_beside_a_gpu_is_planned(void)
     coc_settings settings;
     const coc_parts parts = {
         .batch = 32, .size = 32, .count = 1, .ranks = 4, .rank = 0, .rows = 8, .most = 8};
+    const int64_t staged = (40 * network.embedding + 1000) * 4 + 32 * network.embedding * 4;
     int64_t device, pinned, one;
     coc_memory_plan plan;
     coc_memory_needs needs = {.settings = &settings,
@@ -220,6 +263,7 @@ static void the_host_beside_a_gpu_is_planned(void)
 
     coc_settings_default(&settings);
     settings.eval.bn_reestimate = 0;
+    strcpy(settings.comm.backend, "nccl");
     REQUIRE_OK(coc_memory_plan_host(&needs, &plan));
     CHECK(plan.parts == 0 && plan.bytes == 0);
     needs.side = COC_ACCELERATOR;
@@ -229,7 +273,15 @@ static void the_host_beside_a_gpu_is_planned(void)
     one = plan.bytes;
     strcpy(settings.comm.backend, "mpi"); /* all columns come through the host, which sums them */
     REQUIRE_OK(coc_memory_plan_host(&needs, &plan));
-    CHECK(plan.bytes == one + (40 * network.embedding + 1000) * 4 + 32 * network.embedding * 4);
+    CHECK(plan.bytes == one + staged);
+    strcpy(settings.comm.backend, "auto"); /* which is NCCL, where that is built in and allowed */
+    settings.comm.share_gpu = true;
+    REQUIRE_OK(coc_memory_plan_host(&needs, &plan));
+    CHECK(plan.bytes == one + staged);
+    settings.comm.share_gpu = false;
+    settings.loss.reduction = COC_REDUCTION_FIXED_TREE;
+    REQUIRE_OK(coc_memory_plan_host(&needs, &plan));
+    CHECK(plan.bytes == one + staged);
 
     host.memory = small_memory;
     left_bytes = 4 * plan.bytes;
@@ -247,6 +299,7 @@ int main(void)
     RUN(scratch_follows_the_exchange);
     RUN(activations_are_counted);
     RUN(what_does_not_fit_is_refused);
+    RUN(a_validation_is_counted);
     RUN(the_host_beside_a_gpu_is_planned);
     return coc_test_result();
 }

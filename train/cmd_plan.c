@@ -137,6 +137,9 @@ static void print_memory(const coc_plan_for *f, const coc_step_plan *p)
 {
     if (p->host.parts > 0) print_parts("memory of the host for a rank", &p->host);
     print_parts("memory of a rank", &p->memory);
+    if (f->settings->train.valid_pairs == 0)
+        printf(
+            "  (a validation of all windows takes more: with train.valid_pairs it is counted)\n");
     if (f->memory > 0) printf("  %-34s %10.3f\n", "there is", 1e-9 * (double)f->memory);
 }
 

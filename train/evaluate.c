@@ -34,16 +34,30 @@ static void chunk_free(const coc_embedder *e, chunk *c)
     device->release(device, c->p);
 }
 
+static int64_t clip_floats(const coc_network *network)
+{
+    return (int64_t)network->channels * network->bands * network->frames;
+}
+
+void coc_embed_bytes(const coc_network *network, int64_t capacity, int64_t pairs, int64_t share,
+                     int64_t *work, int64_t *kept)
+{
+    const int64_t clips = capacity / 2 * 2, d = network->embedding;
+
+    *work = (clips * (clip_floats(network) + network->channels + d) + clips / 2 * d) *
+            (int64_t)sizeof(float);
+    *kept = (share + pairs) * d * (int64_t)sizeof(float) + pairs * (int64_t)sizeof(uint64_t);
+}
+
 static coc_status chunk_create(const coc_embedder *e, coc_mode mode, chunk *c)
 {
     const coc_network *network = e->params->network;
     const coc_device *device = e->backend->device;
     const int64_t clips = 2 * c->pairs, d = network->embedding;
-    const int64_t floats = (int64_t)network->channels * network->bands * network->frames;
 
     COC_TRY(coc_alloc(clips, sizeof *c->pair, &c->pair));
     COC_TRY(coc_alloc(clips, sizeof *c->request, &c->request));
-    COC_TRY(coc_device_alloc(device, clips * floats, sizeof *c->x, &c->x));
+    COC_TRY(coc_device_alloc(device, clips * clip_floats(network), sizeof *c->x, &c->x));
     COC_TRY(coc_device_alloc(device, clips * d, sizeof *c->h, &c->h));
     COC_TRY(coc_device_alloc(device, c->pairs * d, sizeof *c->p, &c->p));
     return coc_mode_mask(mode, network->channels, clips, device, &c->keep);

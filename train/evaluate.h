@@ -42,6 +42,12 @@ typedef struct {
     coc_clips *clips;
 } coc_embedder;
 
+/* What coc_embed_windows takes, in bytes. *work: on the backend's device, while it embeds, with an
+ * encoder for so many clips. *kept: of the host, what it gives back of `pairs` pairs, of which
+ * `share` are this rank's. */
+void coc_embed_bytes(const coc_network *network, int64_t capacity, int64_t pairs, int64_t share,
+                     int64_t *work, int64_t *kept);
+
 /* The first `pairs` windows in a seeded order (0: all windows, in file order). Ranks share the
  * work; every rank gets all positives. progress: name of the progress line, or NULL. Collective.
  * Errors: of the store, of the features, COC_ERR_RANKS. */

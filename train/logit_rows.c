@@ -14,21 +14,34 @@ static int64_t within(int64_t low, int64_t value, int64_t high)
     return value < low ? low : least(value, high);
 }
 
+/* From what all ranks know, whatever their shares: they go through slabs together. */
+static void choose(int64_t n, int64_t memory, int64_t *rows, int64_t *columns)
+{
+    const int64_t floats = memory / (int64_t)sizeof(float);
+
+    *rows = least(within(LEAST_ROWS, floats / n, MOST_ROWS), n);
+    *columns = least(within(LEAST_COLUMNS, floats / *rows, MOST_COLUMNS), n);
+}
+
+void coc_logit_rows_bytes(int64_t n, int d, int64_t memory, coc_side side, int64_t *device,
+                          int64_t *host)
+{
+    int64_t rows, columns;
+
+    choose(n, memory, &rows, &columns);
+    *host = rows * n * (int64_t)sizeof(float);
+    *device =
+        side == COC_HOST ? 0 : ((rows + columns) * d + rows * columns) * (int64_t)sizeof(float);
+}
+
 coc_status coc_logit_rows_create(coc_comm *comm, coc_backend *backend, const coc_embedded *e,
                                  int64_t memory, coc_logit_rows *l)
 {
-    /* from what all ranks know, whatever their shares: they go through slabs together */
-    const int64_t floats = memory / (int64_t)sizeof *l->slab;
-    const int64_t rows = least(within(LEAST_ROWS, floats / e->n, MOST_ROWS), e->n);
     const coc_device *device = backend->device;
     void *slab;
 
-    *l = (coc_logit_rows){.comm = comm,
-                          .backend = backend,
-                          .e = e,
-                          .rows = rows,
-                          .columns =
-                              least(within(LEAST_COLUMNS, floats / rows, MOST_COLUMNS), e->n)};
+    *l = (coc_logit_rows){.comm = comm, .backend = backend, .e = e};
+    choose(e->n, memory, &l->rows, &l->columns);
     COC_TRY(device->alloc_host(device, (size_t)(l->rows * e->n) * sizeof *l->slab, &slab));
     l->slab = slab;
     if (device->side == COC_HOST) return COC_OK;

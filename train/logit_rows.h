@@ -21,6 +21,10 @@ typedef struct {
     float *a, *p, *s; /* [rows][d], [columns][d], [rows][columns] on an accelerator; else NULL */
 } coc_logit_rows;
 
+/* Bytes that n pairs take of an accelerator and of the host, for which the slab is page-locked. */
+void coc_logit_rows_bytes(int64_t n, int d, int64_t memory, coc_side side, int64_t *device,
+                          int64_t *host);
+
 /* memory: bytes of a slab. e must stay. The caller's, also after a failure. Errors: COC_ERR_MEMORY,
  * COC_ERR_DEVICE. */
 coc_status coc_logit_rows_create(coc_comm *comm, coc_backend *backend, const coc_embedded *e,

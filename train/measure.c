@@ -58,6 +58,16 @@ static coc_status prepare(coc_backend *backend, measure *m)
     return coc_alloc(m->threads * e->n, sizeof *m->columns, &m->columns);
 }
 
+void coc_measure_bytes(int64_t pairs, int64_t share, int d, int64_t orders, int threads,
+                       coc_side side, int64_t *device, int64_t *host)
+{
+    if (threads == 0 || side != COC_HOST) threads = omp_get_max_threads();
+    coc_logit_rows_bytes(pairs, d, usual_memory, side, device, host);
+    *host += coc_orders_bytes(pairs, share, orders, usual_memory);
+    *host += pairs * (int64_t)(sizeof(coc_row_tally) + sizeof(int64_t) + sizeof(int32_t));
+    *host += threads * pairs * (int64_t)sizeof(coc_column);
+}
+
 static void release(measure *m)
 {
     coc_row_tracks_free(&m->tracks);

@@ -55,6 +55,11 @@ typedef struct {
     double recall_curve[COC_CURVE_POINTS], accuracy_curve[COC_CURVE_POINTS];
 } coc_retrieval;
 
+/* Bytes that a measure at one K takes, beside the embeddings, of an accelerator and of the host, by
+ * so many pairs, of which `share` are this rank's. threads as of a backend (0: OMP_NUM_THREADS). */
+void coc_measure_bytes(int64_t pairs, int64_t share, int d, int64_t orders, int threads,
+                       coc_side side, int64_t *device, int64_t *host);
+
 /* accuracy [ks]; retrieval may be NULL. Every rank gets the same. Collective. Errors:
  * COC_ERR_USAGE when a K is larger than the number of pairs, or they are more than 2^31 - 1;
  * COC_ERR_MEMORY, COC_ERR_DEVICE, COC_ERR_RANKS. */

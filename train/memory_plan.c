@@ -3,9 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "comm/device_comm.h"
 #include "model/similarity.h"
 #include "train/checkpoint.h"
 #include "train/clips.h"
+#include "train/measure.h"
 #include "train/passes.h"
 
 static void add(coc_memory_plan *plan, const char *name, int64_t bytes)
@@ -92,11 +94,34 @@ static int64_t sum_bytes(const coc_memory_needs *needs)
     return columns > gradient ? columns : gradient;
 }
 
+/* Of a validation: what embeds its pairs and then what judges them, each with the embeddings. It
+ * lies beside all that training has. */
+static void validation_bytes(const coc_memory_needs *needs, int64_t *device, int64_t *host)
+{
+    const coc_settings *s = needs->settings;
+    const int64_t capacity = needs->viewed > 0 ? needs->viewed : 2 * needs->parts->most;
+    const int64_t pairs = needs->validated, share = coc_share(pairs, needs->parts->ranks, 0, NULL);
+    int64_t work, kept, judged_device, judged_host;
+
+    *device = *host = 0;
+    if (pairs == 0) return;
+    coc_embed_bytes(needs->whole, capacity, pairs, share, &work, &kept);
+    coc_measure_bytes(pairs, share, needs->whole->embedding, s->eval.orders, (int)s->model.threads,
+                      needs->side, &judged_device, &judged_host);
+    if (needs->side == COC_HOST) {
+        *host = kept + (work > judged_host ? work : judged_host);
+    } else {
+        *device = work > judged_device ? work : judged_device;
+        *host = kept + judged_host;
+    }
+}
+
 coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *plan)
 {
     const coc_settings *s = needs->settings;
     const int64_t float_bytes = (int64_t)sizeof(float);
     const bool host = needs->side == COC_HOST;
+    int64_t validation, validation_host;
 
     *plan =
         (coc_memory_plan){.advice = "set train.micro_batch, lower train.batch or model.width, or "
@@ -110,6 +135,8 @@ coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *
     add(plan, "similarity", coc_similarity_bytes(needs->parts, needs->whole->embedding, &s->loss));
     if (host) add(plan, "sums over ranks", sum_bytes(needs));
     add(plan, "embeddings and masks", coc_passes_bytes(needs->parts, needs->seen, needs->places));
+    validation_bytes(needs, &validation, &validation_host);
+    add(plan, "validation", host ? validation_host : validation);
     return COC_OK;
 }
 
@@ -119,7 +146,9 @@ static int64_t staged_bytes(const coc_memory_needs *needs)
 {
     const coc_parts *parts = needs->parts;
 
-    if (parts->ranks == 1 || strcmp(needs->settings->comm.backend, "mpi") != 0) return 0;
+    const coc_comm_settings comm = coc_comm_settings_of(needs->settings);
+
+    if (parts->ranks == 1 || !coc_comm_is_staged(&comm)) return 0;
     return ((parts->rows + parts->batch) * needs->whole->embedding + needs->weights) *
            (int64_t)sizeof(float);
 }
@@ -127,7 +156,7 @@ static int64_t staged_bytes(const coc_memory_needs *needs)
 coc_status coc_memory_plan_host(const coc_memory_needs *needs, coc_memory_plan *plan)
 {
     coc_settings s = *needs->settings;
-    int64_t unused, pinned;
+    int64_t unused, pinned, validation;
 
     *plan = (coc_memory_plan){.advice = "lower data.feed_stems or data.prefetch, set "
                                         "train.micro_batch, or use fewer ranks on a machine"};
@@ -138,6 +167,8 @@ coc_status coc_memory_plan_host(const coc_memory_needs *needs, coc_memory_plan *
     add(plan, "page-locked stems of validation", pinned);
     add(plan, "page-locked collectives", staged_bytes(needs));
     if (staged_bytes(needs) > 0) add(plan, "sums over ranks", sum_bytes(needs));
+    validation_bytes(needs, &unused, &validation);
+    add(plan, "validation", validation);
     add(plan, "a checkpoint being written", coc_checkpoint_writing_bytes(needs->weights));
     if (s.eval.bn_reestimate == 0) return COC_OK;
     s.data.prefetch = 0; /* as coc_reestimate_running makes one */

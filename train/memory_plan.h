@@ -6,7 +6,7 @@
 #include "configs/settings.h"
 #include "model/encoder.h"
 
-enum { COC_MEMORY_PARTS = 16 };
+enum { COC_MEMORY_PARTS = 24 };
 
 typedef struct {
     const char *name;
@@ -28,6 +28,7 @@ typedef struct {
     const coc_parts *parts;          /* of the batch */
     int places;                      /* parts whose activations are kept (train/passes.h) */
     int64_t viewed;                  /* clips of the encoder for whole windows; 0: none */
+    int64_t validated;               /* pairs of a validation; 0: none */
     size_t stored_bytes;
     coc_side side; /* of the backend's device: page-locked memory counts on the host */
 } coc_memory_needs;

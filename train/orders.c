@@ -5,19 +5,29 @@
 #include "base/memory.h"
 #include "base/rng.h"
 
+/* As if all places were wanted: the same on all ranks, which go through orders together. */
+static int64_t held(int64_t n, int64_t all, int64_t memory)
+{
+    const int64_t fit = memory / (2 * n * (int64_t)sizeof(int32_t));
+
+    return fit < 1 ? 1 : fit < all ? fit : all;
+}
+
+int64_t coc_orders_bytes(int64_t n, int64_t count, int64_t orders, int64_t memory)
+{
+    return held(n, orders, memory) * (n + count) * (int64_t)sizeof(int32_t);
+}
+
 coc_status coc_orders_create(int64_t n, int64_t first, int64_t count, int64_t orders,
                              bool file_order, uint64_t seed, int64_t memory, coc_orders *o)
 {
-    /* as if all places were wanted: the same on all ranks, which go through orders together */
-    const int64_t fit = memory / (2 * n * (int64_t)sizeof *o->order);
-
     *o = (coc_orders){.n = n,
                       .first = first,
                       .count = count,
                       .all = file_order ? 1 : orders,
                       .file_order = file_order,
                       .seed = seed};
-    o->held = fit < 1 ? 1 : fit < o->all ? fit : o->all;
+    o->held = held(n, o->all, memory);
     COC_TRY(coc_alloc(o->held * n, sizeof *o->order, &o->order));
     return coc_alloc(o->held * count, sizeof *o->place, &o->place);
 }

@@ -20,6 +20,9 @@ typedef struct {
     int32_t *place;        /* [held][count] where pair first + i stands in the order */
 } coc_orders;
 
+/* Bytes of the orders held. */
+int64_t coc_orders_bytes(int64_t n, int64_t count, int64_t orders, int64_t memory);
+
 /* Order o is a function of (seed, o), and the same on all ranks, as is the number that is held.
  * memory: bytes. The caller's, also after a failure. Errors: COC_ERR_MEMORY. */
 coc_status coc_orders_create(int64_t n, int64_t first, int64_t count, int64_t orders,

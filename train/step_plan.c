@@ -68,6 +68,8 @@ static void count_traffic(const coc_settings *s, coc_step_plan *p)
 static coc_memory_needs needs_of(const coc_plan_for *f, const coc_step_plan *p, int places)
 {
     const bool views = coc_crop_frames(&f->settings->data) != COC_FRAMES;
+    const int64_t viewed = coc_trainer_viewed(&p->parts, views);
+    const int64_t pairs = f->settings->train.valid_pairs;
 
     return (coc_memory_needs){.settings = f->settings,
                               .whole = &p->whole,
@@ -75,7 +77,9 @@ static coc_memory_needs needs_of(const coc_plan_for *f, const coc_step_plan *p, 
                               .weights = p->weights,
                               .parts = &p->parts,
                               .places = places,
-                              .viewed = views ? coc_trainer_viewed(&p->parts, views) : 0,
+                              .viewed = views ? viewed : 0,
+                              /* of all windows, whose number is the data's, those at a time */
+                              .validated = pairs > 0 ? pairs : viewed / 2,
                               .stored_bytes = f->stored_bytes,
                               .side = f->side};
 }

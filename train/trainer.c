@@ -45,6 +45,17 @@ static coc_status compare_data(const coc_trainer *t)
     return coc_same_store(t->comm, t->valid_store);
 }
 
+/* Pairs that a validation takes. */
+static int64_t validated(const coc_trainer *t)
+{
+    const int64_t wanted = t->settings.train.valid_pairs;
+    int64_t windows;
+
+    if (t->valid_sampler == NULL) return 0;
+    windows = coc_sampler_windows(t->valid_sampler);
+    return wanted > 0 && wanted < windows ? wanted : windows;
+}
+
 /* Refuse at once what would fail in the middle of a step, or make the machine swap; and find out of
  * how many parts the activations can be kept. */
 static coc_status plan_memory(const coc_trainer *t, int64_t viewed, int *places)
@@ -58,6 +69,7 @@ static coc_status plan_memory(const coc_trainer *t, int64_t viewed, int *places)
                               .parts = &t->parts,
                               .places = (int)(wanted > 0 && wanted < count ? wanted : 1),
                               .viewed = viewed,
+                              .validated = validated(t),
                               .stored_bytes = t->backend->stored_bytes,
                               .side = device->side};
     coc_memory_plan plan, host;
@@ -141,19 +153,9 @@ static coc_status create_model(coc_trainer *t, bool views, int places)
     return coc_encoder_create(t->backend, &t->network, t->viewed, false, &t->viewer);
 }
 
-/* Sums over the fixed tree are the host's. */
-static coc_comm_settings comm_settings(const coc_settings *s)
-{
-    coc_comm_settings c = s->comm;
-
-    if (s->loss.reduction == COC_REDUCTION_FIXED_TREE && strcmp(c.backend, "auto") == 0)
-        snprintf(c.backend, sizeof c.backend, "mpi");
-    return c;
-}
-
 coc_status coc_trainer_create_model(coc_trainer *t)
 {
-    const coc_comm_settings comm = comm_settings(&t->settings);
+    const coc_comm_settings comm = coc_comm_settings_of(&t->settings);
     const bool views = coc_crop_frames(&t->settings.data) != COC_FRAMES && t->valid_sampler != NULL;
     int places = 1;
 
