@@ -41,6 +41,11 @@ base=$((taken - planned))
 narrow=(model.width=0.35 model.depth=0.6)
 check train.batch=12 model.bn_group=0
 check "${narrow[@]}" train.batch=48 model.bn_group=0
+# train says at its start what the plan says, and is quiet where that is asked for
+work=$(python3 -c 'import json; print("work of a rank in a step: %.1f GFLOP" % (1e-9 * json.load(open("plan.json"))["flop"]))')
+grep -q "^$work, " run.txt && grep -q '^memory of a rank on the host, GB: .*(expanded tensors ' run.txt || { cat run.txt; fail "train does not say: $work"; }
+"$COCOLA" train --config "$config" --set data.train=store --set train.steps=1 --set train.batch=2 --set model.width=0.1 --set model.depth=0.1 --set model.bn_group=0 --out still --quiet >quiet.txt 2>&1
+! grep -q 'memory of a rank' quiet.txt || fail "train --quiet says what it takes"
 check "${narrow[@]}" train.batch=96 model.bn_group=0 data.crop=1.25
 check "${narrow[@]}" train.batch=64 model.bn_group=16 train.micro_batch=32 train.keep_activations=1
 check "${narrow[@]}" train.batch=64 model.bn_group=16 train.micro_batch=16 train.keep_activations=3

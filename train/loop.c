@@ -221,6 +221,30 @@ static void say_sources(const coc_trainer *t)
                      100 * coc_sampler_source_share(t->sampler, i));
 }
 
+static void say_memory(const char *where, const coc_memory_plan *plan)
+{
+    char parts[800];
+
+    if (plan->parts == 0) return;
+    coc_log_root("memory of a rank on the %s, GB: %.2f (%s)", where, 1e-9 * (double)plan->bytes,
+                 coc_memory_plan_text(plan, parts, sizeof parts));
+}
+
+/* As `cocola plan` has it. */
+static coc_status say_plan(const coc_trainer *t)
+{
+    coc_step_plan p;
+
+    COC_TRY(coc_trainer_plan(t, &p));
+    say_memory(t->backend->device->name, &p.memory);
+    say_memory("host", &p.host);
+    coc_log_root("work of a rank in a step: %.1f GFLOP, %.1f %% of it similarity and loss; %.2f MB "
+                 "received",
+                 1e-9 * p.flop, 100 * p.loss_flop / p.flop,
+                 1e-6 * (p.gathered + p.scattered + p.gradients));
+    return COC_OK;
+}
+
 static void say_what_begins(const loop *l)
 {
     const coc_trainer *t = l->t;
@@ -269,6 +293,7 @@ static coc_status run_loop(loop *l)
     }
     l->first = l->logged_step = l->t->step;
     say_what_begins(l);
+    COC_TRY(say_plan(l->t));
     COC_TRY(coc_trainer_start_loader(l->t));
     begin_progress(l);
     l->logged = l->measured_from = coc_clock_seconds();

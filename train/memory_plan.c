@@ -178,21 +178,31 @@ coc_status coc_memory_plan_host(const coc_memory_needs *needs, coc_memory_plan *
     return COC_OK;
 }
 
+char *coc_memory_plan_text(const coc_memory_plan *plan, char *text, size_t room)
+{
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (int i = 0; i < plan->parts && used < room; i++) {
+        if (plan->part[i].bytes < plan->bytes / 200) continue;
+        used += (size_t)snprintf(text + used, room - used, "%s%s %.2f", used > 0 ? ", " : "",
+                                 plan->part[i].name, 1e-9 * (double)plan->part[i].bytes);
+    }
+    return text;
+}
+
 coc_status coc_memory_plan_check(const coc_memory_plan *plan, const coc_device *device, int sharers)
 {
-    char parts[800] = "";
+    char parts[800];
     int64_t left, all;
-    size_t used = 0;
 
     COC_TRY(device->memory(device, &left, &all));
     if (left == 0 || plan->bytes <= left / sharers) return COC_OK;
-    for (int i = 0; i < plan->parts && used < sizeof parts; i++)
-        used += (size_t)snprintf(parts + used, sizeof parts - used, "%s%s %.2f", i > 0 ? ", " : "",
-                                 plan->part[i].name, 1e-9 * (double)plan->part[i].bytes);
     return COC_FAIL(COC_ERR_MEMORY,
                     "a rank needs %.2f GB on the %s (%s), which has %.2f GB left for %d rank%s: "
                     "%s (cocola plan says what fits)",
-                    1e-9 * (double)plan->bytes, device->name, parts, 1e-9 * (double)left, sharers,
+                    1e-9 * (double)plan->bytes, device->name,
+                    coc_memory_plan_text(plan, parts, sizeof parts), 1e-9 * (double)left, sharers,
                     sharers > 1 ? "s" : "", plan->advice);
 }
 

@@ -63,6 +63,12 @@ static void count_traffic(const coc_settings *s, coc_step_plan *p)
     p->gradients = 2 * others * (double)p->weights * sizeof(real);
 }
 
+void coc_step_plan_count(const coc_settings *settings, coc_step_plan *p)
+{
+    count_work(settings, p);
+    count_traffic(settings, p);
+}
+
 /* ---- memory --------------------------------------------------------------------------------- */
 
 static coc_memory_needs needs_of(const coc_plan_for *f, const coc_step_plan *p, int places)
@@ -232,8 +238,7 @@ coc_status coc_step_plan_make(const coc_plan_for *f, coc_step_plan *p)
     COC_TRY(coc_trainer_networks(f->settings, &p->whole, &p->seen));
     p->weights = coc_params_weights(&p->whole);
     COC_TRY(plan_part(f, p, f->settings->train.micro_batch));
-    count_work(f->settings, p);
-    count_traffic(f->settings, p);
+    coc_step_plan_count(f->settings, p);
     COC_TRY(find_largest(f, p, false, &p->largest[0]));
     COC_TRY(find_largest(f, p, true, &p->largest[1]));
     COC_TRY(find_fitting_part(f, p));

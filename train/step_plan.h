@@ -32,6 +32,9 @@ typedef struct {
     double gathered, scattered, gradients; /* bytes that a rank receives in a step */
 } coc_step_plan;
 
+/* Work and traffic of a step, from what is known of it: networks, parts, places, weights. */
+void coc_step_plan_count(const coc_settings *settings, coc_step_plan *plan);
+
 /* Errors: COC_ERR_SETTING (settings that do not go together, a backend that is not built in),
  * COC_ERR_MEMORY. */
 coc_status coc_step_plan_make(const coc_plan_for *f, coc_step_plan *plan);

@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "comm/device_comm.h"
-#include "train/memory_plan.h"
 #include "train/same.h"
 
 /* Whole windows that a validation embeds at a time, beside training on parts: enough for all
@@ -56,22 +55,28 @@ static int64_t validated(const coc_trainer *t)
     return wanted > 0 && wanted < windows ? wanted : windows;
 }
 
-/* Refuse at once what would fail in the middle of a step, or make the machine swap; and find out of
- * how many parts the activations can be kept. */
-static coc_status plan_memory(const coc_trainer *t, int64_t viewed, int *places)
+static coc_memory_needs memory_needs(const coc_trainer *t, bool views, int places)
 {
-    const coc_device *device = t->backend->device;
-    const int64_t wanted = t->settings.train.keep_activations, count = t->parts.count;
-    coc_memory_needs needs = {.settings = &t->settings,
+    return (coc_memory_needs){.settings = &t->settings,
                               .whole = &t->network,
                               .seen = &t->seen,
                               .weights = coc_params_weights(&t->network),
                               .parts = &t->parts,
-                              .places = (int)(wanted > 0 && wanted < count ? wanted : 1),
-                              .viewed = viewed,
+                              .places = places,
+                              .viewed = views ? t->viewed : 0,
                               .validated = validated(t),
                               .stored_bytes = t->backend->stored_bytes,
-                              .side = device->side};
+                              .side = t->backend->device->side};
+}
+
+/* Refuse at once what would fail in the middle of a step, or make the machine swap; and find out of
+ * how many parts the activations can be kept. */
+static coc_status plan_memory(const coc_trainer *t, bool views, int *places)
+{
+    const coc_device *device = t->backend->device;
+    const int64_t wanted = t->settings.train.keep_activations, count = t->parts.count;
+    coc_memory_needs needs =
+        memory_needs(t, views, (int)(wanted > 0 && wanted < count ? wanted : 1));
     coc_memory_plan plan, host;
 
     if (wanted >= count) needs.places = (int)count;
@@ -81,6 +86,21 @@ static coc_status plan_memory(const coc_trainer *t, int64_t viewed, int *places)
     COC_TRY(coc_memory_plan_check(&host, coc_device_host(), t->world->local_size));
     *places = needs.places;
     return wanted > 0 ? COC_OK : coc_memory_places(&needs, device, t->sharers, places);
+}
+
+coc_status coc_trainer_plan(const coc_trainer *t, coc_step_plan *plan)
+{
+    const coc_memory_needs needs = memory_needs(t, t->viewer != NULL, t->passes.places);
+
+    *plan = (coc_step_plan){.whole = t->network,
+                            .seen = t->seen,
+                            .parts = t->parts,
+                            .places = t->passes.places,
+                            .weights = needs.weights,
+                            .fits = true};
+    coc_step_plan_count(&t->settings, plan);
+    COC_TRY(coc_memory_plan_make(&needs, &plan->memory));
+    return coc_memory_plan_host(&needs, &plan->host);
 }
 
 /* The same number on all ranks: parts are embedded again in one order. */
@@ -127,7 +147,7 @@ static coc_status plan_model(coc_trainer *t, bool views, int *places)
     COC_TRY(coc_parts_make_for(t->comm, &t->settings, t->settings.train.micro_batch, &t->parts));
     COC_TRY(coc_trainer_networks(&t->settings, &t->network, &t->seen));
     t->viewed = coc_trainer_viewed(&t->parts, views);
-    return plan_memory(t, views ? t->viewed : 0, places);
+    return plan_memory(t, views, places);
 }
 
 static coc_status create_model(coc_trainer *t, bool views, int places)

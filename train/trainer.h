@@ -12,6 +12,7 @@
 #include "train/loader.h"
 #include "train/passes.h"
 #include "train/replay.h"
+#include "train/step_plan.h"
 
 typedef struct {
     coc_settings settings;
@@ -67,6 +68,10 @@ coc_status coc_trainer_create_model(coc_trainer *trainer);
 coc_status coc_trainer_networks(const coc_settings *settings, coc_network *whole,
                                 coc_network *seen);
 int64_t coc_trainer_viewed(const coc_parts *parts, bool crops);
+
+/* What of `cocola plan` is true of it (train/step_plan.h): memory, work and traffic of a step, but
+ * nothing that would fit instead. Errors: COC_ERR_MEMORY. */
+coc_status coc_trainer_plan(const coc_trainer *trainer, coc_step_plan *plan);
 
 void coc_trainer_destroy(coc_trainer **trainer);
 
