@@ -189,6 +189,9 @@ static void print_time(const arguments *a, const coc_plan_for *f, const coc_step
         printf("   on %d thread%s: %.3f s or more", r->threads, r->threads > 1 ? "s" : "",
                (model + t.batches) / r->threads);
     printf("\n");
+    if (a->measure && f->settings->loss.exchange == COC_EXCHANGE_RING)
+        printf(
+            "  (one rank has no ring: the loss of an all-gather was timed, for the ring's work)\n");
     if (a->link > 0)
         printf("  %-34s %10.3f   hides behind backward in part\n", "traffic",
                traffic_seconds(a, p));

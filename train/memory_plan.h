@@ -43,8 +43,8 @@ coc_status coc_memory_plan_make(const coc_memory_needs *needs, coc_memory_plan *
  */
 coc_status coc_memory_plan_host(const coc_memory_needs *needs, coc_memory_plan *plan);
 
-/* "name GB, name GB, ..." into text, without parts that are 0.00 GB, cut off where there is no
- * room; returns text. */
+/* "name GB, name GB, ..." into text, without parts of less than half a percent, cut off where there
+ * is no room; returns text. */
 char *coc_memory_plan_text(const coc_memory_plan *plan, char *text, size_t room);
 
 /* Whether it fits into what the device has left for each of the `sharers` ranks that use it.
