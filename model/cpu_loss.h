@@ -12,7 +12,7 @@
 #ifndef COC_MODEL_CPU_LOSS_H
 #define COC_MODEL_CPU_LOSS_H
 
-#include "model/cpu_tiles.h"
+#include "model/cpu_loss_products.h"
 
 enum { COC_TILE_COLUMNS = 96 }; /* logits of so many columns stay in the second cache */
 

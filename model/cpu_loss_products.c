@@ -1,6 +1,6 @@
 /* Every product sums GROUP by two vectors in registers: two vectors of a packed panel times single
  * values, which all lanes share, of GROUP columns or rows. */
-#include "model/cpu_tiles.h"
+#include "model/cpu_loss_products.h"
 
 enum {
     GROUP = COC_VECTOR_REGISTERS == 32 ? 12 : 6, /* three quarters of the registers: the sums */

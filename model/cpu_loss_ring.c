@@ -1,4 +1,4 @@
-/* model/cpu_tile.c - the loss tile by tile, in blocks of rows:
+/* model/cpu_loss_ring.c - the loss tile by tile, in blocks of rows:
  *
  *     S  = A P'          each thread its columns
  *     what S says of rows, or dS       each thread its rows

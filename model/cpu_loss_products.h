@@ -1,5 +1,5 @@
-/* model/cpu_tiles.h - the three products of the loss on tiles of columns that stay in the second
- * cache. Private to the fast backend.
+/* model/cpu_loss_products.h - the three products of the loss on tiles of columns that stay in the
+ * second cache. Private to the fast backend.
  *
  * A tile of logits lies transposed, s [columns][stride]: one column after another, with the rows of
  * a block side by side, so that vectors run over rows and a row's softmax is a lane's. What is read
@@ -8,8 +8,8 @@
  *     a by rows   [row panels][d][COC_TILE_WIDTH]        coc_cpu_pack_rows
  *     by depth    [panels of d][count][COC_TILE_WIDTH]   coc_cpu_pack_depth
  */
-#ifndef COC_MODEL_CPU_TILES_H
-#define COC_MODEL_CPU_TILES_H
+#ifndef COC_MODEL_CPU_LOSS_PRODUCTS_H
+#define COC_MODEL_CPU_LOSS_PRODUCTS_H
 
 #include "model/cpu.h"
 
