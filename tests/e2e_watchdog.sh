@@ -5,55 +5,7 @@ set -u
 export OMP_NUM_THREADS=1
 program=./driven_comm
 out=watchdog.out err=watchdog.err
-failures=0
-launcher=
-
-fail() {
-    echo "  failed: ${FUNCNAME[1]}: $*"
-    sed 's/^/    /' "$err"
-    failures=$((failures + 1))
-}
-
-# start RANKS ARGUMENTS...: until every rank has printed its line.
-start() {
-    local ranks=$1
-    shift
-    : >"$out" # the launcher's shell may empty it only after the lines of before were counted
-    timeout -k 1 60 mpirun --oversubscribe -n "$ranks" "$program" "$@" >"$out" 2>"$err" &
-    launcher=$!
-    for _ in $(seq 600); do
-        [ "$(grep -c ' pid .* ready$' "$out")" = "$ranks" ] && return
-        sleep 0.05
-    done
-    fail "the ranks did not start"
-}
-
-pid_of() { awk -v rank="$1" '/ ready$/ && $2 == rank { print $4 }' "$out"; }
-
-# Wait for the launcher; sets its exit code, and what it took in ms.
-finish() {
-    local begin
-    begin=$(date +%s%N)
-    wait "$launcher" 2>/dev/null
-    code=$?
-    took=$((($(date +%s%N) - begin) / 1000000))
-}
-
-# The one line, and no rank is left a moment later.
-expect() {
-    local pattern=$1 pid
-    [ "$(grep -c '^cocola: ' "$err")" = 1 ] || fail "wanted one line of ours"
-    grep -q "^cocola: $pattern" "$err" || fail "wanted: $pattern"
-    for _ in $(seq 50); do
-        for pid in $(awk '/ ready$/ { print $4 }' "$out"); do
-            kill -0 "$pid" 2>/dev/null && { sleep 0.1; continue 2; }
-        done
-        return
-    done
-    fail "rank with pid $pid goes on"
-}
-
-host=$(hostname)
+. "$(dirname "$0")/watchdog.sh"
 
 a_stopped_rank_is_named() {
     # A rank that is stopped answers nothing; with a deadline of 2 s the others name it, the step and
@@ -164,51 +116,6 @@ a_signal_stops_all_at_one_step() {
     done
 }
 
-# one COLLECTIVE HOW EXCHANGE: two ranks train; rank 1 does not come to that collective. What it takes counts from
-# there: steps before it have no bound.
-one() {
-    : >"$out"
-    timeout -k 1 60 mpirun --oversubscribe -n 2 ./driven_step 2 "$1" "$2" "$3" >"$out" 2>"$err" &
-    launcher=$!
-    for _ in $(seq 1200); do
-        grep -q " pid .* is to $2" "$out" && break
-        kill -0 "$launcher" 2>/dev/null || break
-        sleep 0.05
-    done
-    finish
-    grep -q " pid .* is to $2" "$out" || fail "rank 1 did not come to '$1'"
-    [ "$code" != 0 ] && [ "$code" != 124 ] || fail "$2 at '$1': exit code $code"
-    [ "$took" -lt 10000 ] || fail "$2 at '$1': took $took ms"
-}
-
-# watch EXCHANGE BEFORE COLLECTIVES...: each of them, which follow on BEFORE in a step.
-watch() {
-    local what exchange=$1 before=$2
-    shift 2
-    for what; do
-        one "$what" stall "$exchange"
-        [ "$code" = 6 ] || fail "stall at '$what': exit code $code"
-        expect "rank 0 on $host: step 1, collective '\\($what\\|$before\\)': waited 2 s.*: rank 1 on $host is late: step [01], computing for"
-        one "$what" die "$exchange"
-        before=$what
-    done
-}
-
-every_collective_of_a_step_is_watched() {
-    # A rank that computes for ever, or dies, before any collective of a training step: the others
-    # name it, the step and what they wait in; or the launcher ends them. Collectives that are
-    # started early may wait for a rank that has started them too and moves no data any more: then the
-    # one before is named.
-    watch allgather weights "batch-norm sums" "columns of the similarity" "tracks of the columns" \
-        "gradient of the columns" loss "batch-norm gradient sums" "sum of gradients" \
-        "running statistics" "stop flag" saving weights
-}
-
-every_collective_of_a_ring_is_watched() {
-    # The same of those that loss.exchange: ring has in place of an all-gather.
-    watch ring "batch-norm sums" "columns of the similarity" "gradient of the columns" loss
-}
-
 a_second_interrupt_ends_the_process() {
     # The first one asks; a process that computes on is ended by the second.
     : >"$out"
@@ -238,14 +145,10 @@ copies_of_one_rank_are_refused() {
     expect "song.wav"
 }
 
-command -v mpirun >/dev/null || exit 77
-for test in a_stopped_rank_is_named a_computing_rank_is_named a_rank_that_does_not_rotate_is_named \
-    an_absent_rank_ends_the_start an_absent_rank_ends_the_start a_rank_that_left_its_group_is_named a_failing_rank_ends_all \
-    an_agreed_failure_is_said_once a_failure_of_all_is_said_once a_killed_rank_ends_all \
-    a_signal_stops_all_at_one_step every_collective_of_a_step_is_watched every_collective_of_a_ring_is_watched a_second_interrupt_ends_the_process \
-    copies_of_one_rank_are_refused; do
-    before=$failures
-    $test
-    [ "$failures" = "$before" ] && echo "ok     $test (last: ${took:-0} ms)" || echo "FAILED $test"
-done
-[ "$failures" = 0 ]
+run_all a_stopped_rank_is_named a_computing_rank_is_named \
+    a_rank_that_does_not_rotate_is_named an_absent_rank_ends_the_start \
+    an_absent_rank_ends_the_start a_rank_that_left_its_group_is_named \
+    a_failing_rank_ends_all an_agreed_failure_is_said_once \
+    a_failure_of_all_is_said_once a_killed_rank_ends_all \
+    a_signal_stops_all_at_one_step a_second_interrupt_ends_the_process \
+    copies_of_one_rank_are_refused

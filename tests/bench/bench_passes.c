@@ -57,7 +57,7 @@ static coc_status step(side *s, long round)
 
 static coc_status run(coc_comm *comm, const long *words)
 {
-    side one = {NULL}, parts = {NULL};
+    side one = {.trainer = NULL}, parts = {.trainer = NULL};
     double made;
 
     COC_TRY(open_side(comm, words, false, &one));
