@@ -1,5 +1,5 @@
 /* Windows, order and draws of preprocess/sampler.c over a store made up here: the coc_store_*
- * functions below stand in for the real reader. */
+ * functions below stand in for the real reader. Over 600 lines, as all tests share that store. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
